@@ -1,0 +1,1 @@
+"""fusec: compile many trained models together and run them on one device."""

@@ -1,0 +1,1 @@
+"""The fusec command line."""

@@ -1,0 +1,1 @@
+"""Importers: every source of a model (PyTorch, ONNX) becomes one Program."""

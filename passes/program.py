@@ -1,0 +1,113 @@
+"""A program: one captured model, as an fx graph whose weights are arguments.
+
+placeholders   inputs in signature order, then raw weights in order
+call nodes     the fusec operator set, each with its fake value in meta["val"]
+output         results in signature order, then guard operands
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import fx
+from torch._guards import detect_fake_mode
+from torch._subclasses import FakeTensorMode
+
+from fusec.ir.errors import VerifyError
+from fusec.ir.template import Guard, RowsKind, Symbol
+
+__all__ = ["Program", "emit", "fake_mode", "fork"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Program:
+    """One captured model: graph, raw weights, signature.
+
+    Symbols are named s0, s1, ... as in the text of extents; a graph's own names may differ, see
+    `symbol_names`.
+    """
+
+    graph: fx.GraphModule
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    weights: Mapping[str, torch.Tensor]
+    """Raw weights by fully qualified name, in the order of their placeholders."""
+    symbols: tuple[Symbol, ...]
+    symbol_names: Mapping[str, str]
+    """Symbol in the traced graph -> name in `symbols`."""
+    constraints: tuple[str, ...]
+    """Relations that a request's extents must satisfy, over the names in `symbols`."""
+    input_axes: tuple[int | None, ...]
+    output_axes: tuple[int | None, ...]
+    rows: RowsKind
+    bound: tuple[tuple[str, str], ...]
+    guards: tuple[Guard, ...]
+
+    @property
+    def placeholders(self) -> list[fx.Node]:
+        """All placeholders: inputs, then weights."""
+        return self.graph.graph.find_nodes(op="placeholder")
+
+    @property
+    def inputs(self) -> list[fx.Node]:
+        """Placeholders of the inputs."""
+        return self.placeholders[: len(self.input_names)]
+
+    @property
+    def weight_nodes(self) -> list[fx.Node]:
+        """Placeholders of the raw weights."""
+        return self.placeholders[len(self.input_names) :]
+
+    @property
+    def results(self) -> tuple[object, ...]:
+        """What the output node returns: outputs, then guard operands."""
+        returned = self.graph.graph.output_node().args[0]
+        assert isinstance(returned, tuple | list)
+        return tuple(returned)
+
+    @property
+    def outputs(self) -> tuple[object, ...]:
+        """Nodes of the outputs, without guard operands."""
+        return self.results[: len(self.output_names)]
+
+
+def fork(program: Program) -> Program:
+    """Give an equal program whose graph can be edited; weights and meta are shared."""
+    graph = fx.GraphModule(program.graph, copy.deepcopy(program.graph.graph))
+    return replace(program, graph=graph)
+
+
+def fake_mode(graph: fx.Graph) -> FakeTensorMode:
+    """Give the fake tensor mode that a graph's values live in.
+
+    Raises:
+        VerifyError: no node carries a fake tensor.
+    """
+    mode = detect_fake_mode([n.meta.get("val") for n in graph.nodes if n.op == "placeholder"])
+    if not isinstance(mode, FakeTensorMode):
+        raise VerifyError("no placeholder of the graph carries a fake tensor (a bug in fusec)")
+    return mode
+
+
+def _fake(node: fx.Node) -> object:
+    return node.meta["val"]
+
+
+def emit(
+    graph: fx.Graph, target: Callable[..., object], *args: object, **kwargs: object
+) -> fx.Node:
+    """Add a call at the graph's insertion point, its fake value computed by running it.
+
+    Args:
+        graph: the graph to add to; set the point with `graph.inserting_before(node)`.
+        target: an operator of the operator set.
+        args: nodes and literals.
+        kwargs: nodes and literals.
+    """
+    node = graph.call_function(target, args, dict(kwargs))  # type: ignore[arg-type]
+    with torch.no_grad(), fake_mode(graph):
+        fakes: tuple[object, ...] = fx.map_arg(node.args, _fake)
+        named: dict[str, object] = fx.map_arg(node.kwargs, _fake)
+        node.meta["val"] = target(*fakes, **named)
+    return node

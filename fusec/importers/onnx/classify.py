@@ -1,0 +1,113 @@
+"""Which constants of a graph are structure (host values) and which are weights (D1).
+
+Structure is what reaches a shape, an axis, an index or a branch: small integers, strings, rank-0
+floats, and whatever feeds a position that an operator wants as a host value. It belongs to the
+merge key by value. Everything else is a weight: it belongs to the key by dtype and shape only.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Set
+from typing import Final
+
+from fusec.importers.onnx.graph import Constant, Graph, Node
+from fusec.importers.onnx.values import TORCH
+
+_SMALL: Final = 64
+_INT32, _INT64, _STRING, _BOOL = 6, 7, 8, 9
+_FLOATS: Final = frozenset({1, 10, 11, 16})
+# Their answer depends on the shape of the input only, so what is before them is not structure.
+_SHAPE_ONLY: Final = frozenset({"Shape", "Size"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Weight:
+    """A constant that is a weight, and the graph it belongs to."""
+
+    graph: Graph
+    constant: Constant
+
+
+def graphs_of(graph: Graph) -> Iterator[Graph]:
+    """Yield a graph and all graphs inside it, outer first, in stored order."""
+    yield graph
+    for node in graph.nodes:
+        for inner in node.subgraphs:
+            yield from graphs_of(inner)
+
+
+def weights_of(graph: Graph) -> list[Weight]:
+    """Return the weights of a graph and its subgraphs in stored order."""
+    hosts = host_names(graph)
+    return [
+        Weight(inner, constant)
+        for inner in graphs_of(graph)
+        for name, constant in inner.constants.items()
+        if name not in hosts and not is_small(constant)
+    ]
+
+
+def is_small(constant: Constant) -> bool:
+    """Say whether a constant is structure by its own looks."""
+    kind, shape = constant.elem_type, constant.shape
+    if kind == _STRING or kind not in TORCH:
+        return True
+    if kind in _FLOATS:
+        return len(shape) == 0
+    count = shape[0] if shape else 1
+    return kind in {_INT32, _INT64, _BOOL} and len(shape) <= 1 and count <= _SMALL
+
+
+def host_names(graph: Graph) -> set[str]:
+    """Return the names whose values reach a position that an operator wants on the host.
+
+    Names that are computed from the data of a request are not followed: they cannot be known
+    while importing, so the constants before them need not be.
+    """
+    tainted: set[str] = set()
+    _taint(graph, tainted, set(graph.inputs))
+    needed: set[str] = set()
+    before = -1
+    # A loop's body feeds itself, so walk until nothing is added; twice is the usual count.
+    while before != len(needed):
+        before = len(needed)
+        _need(graph, needed, tainted)
+    return needed
+
+
+def _taint(graph: Graph, tainted: set[str], data: Iterable[str]) -> None:
+    """Add the names that depend on the data (not just the shape) of `data`."""
+    tainted.update(data)
+    for node in graph.nodes:
+        hit = any(name in tainted for name in node.inputs) and node.call.op not in _SHAPE_ONLY
+        for inner in node.subgraphs:
+            _taint(inner, tainted, inner.inputs if hit else ())
+            hit = hit or any(name in tainted for name in inner.outputs)
+        if hit:
+            tainted.update(node.call.outputs)
+
+
+def _need(graph: Graph, needed: set[str], tainted: Set[str]) -> None:
+    for node in reversed(graph.nodes):
+        wanted = any(name in needed for name in node.call.outputs)
+        for inner in node.subgraphs:
+            if wanted:
+                needed.update(name for name in inner.outputs if name not in tainted)
+            _need(inner, needed, tainted)
+            _need_operands(node, inner, needed)
+        needed.update(name for name in _structure_of(node, wanted) if name not in tainted)
+    needed.discard("")
+
+
+def _structure_of(node: Node, wanted: bool) -> Iterator[str]:
+    """Yield the operands of a node that must be host values."""
+    if wanted and node.call.op not in _SHAPE_ONLY and not node.subgraphs:
+        yield from node.inputs
+    yield from (node.inputs[i] for i in node.op.host if i < len(node.inputs))
+
+
+def _need_operands(node: Node, inner: Graph, needed: set[str]) -> None:
+    """Carry the needs of a loop body's inputs to the operands of the loop."""
+    shift = len(node.inputs) - len(inner.inputs)
+    for index, name in enumerate(inner.inputs):
+        if name in needed and 0 <= index + shift < len(node.inputs):
+            needed.add(node.inputs[index + shift])

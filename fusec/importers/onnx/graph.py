@@ -1,0 +1,341 @@
+"""A parsed ONNX graph: nodes with attributes as Python values, functions already expanded."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import onnx
+from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, numpy_helper
+
+from fusec.importers.onnx.call import Call
+from fusec.importers.onnx.ops import OPERATORS
+from fusec.importers.onnx.table import Key, Op
+from fusec.importers.onnx.values import Array, from_sparse, numpy_dtype
+from fusec.ir.errors import ImportFailed
+
+_A = AttributeProto
+Rename = Callable[[str], str]
+Read = Callable[[TensorProto], Array]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Node:
+    """One node: how to evaluate it, its call record and its operand names."""
+
+    op: Op
+    call: Call
+    inputs: tuple[str, ...]
+
+    @property
+    def subgraphs(self) -> "list[Graph]":
+        """Return the subgraphs among the attributes, in the order of their names."""
+        attributes = self.call.attributes
+        return [attributes[k] for k in sorted(attributes) if isinstance(attributes[k], Graph)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Constant:
+    """An initialiser or a ``Constant`` node; data is read when asked for."""
+
+    name: str
+    data: Any
+    read: Read
+
+    def array(self) -> Array:
+        """Return the value, bit-identical to the file."""
+        return self.data if not isinstance(self.data, TensorProto) else self.read(self.data)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape without reading the data."""
+        return tuple(self.data.dims if isinstance(self.data, TensorProto) else self.data.shape)
+
+    @property
+    def elem_type(self) -> int:
+        """Return the ONNX element type without reading the data."""
+        from fusec.importers.onnx.values import elem_type
+
+        if isinstance(self.data, TensorProto):
+            return int(self.data.data_type)
+        return elem_type(self.data.dtype)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Graph:
+    """A graph or subgraph with its constants separate from its nodes.
+
+    Two graphs are the same only when they are the same object: weights are found by it.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    constants: Mapping[str, Constant]
+    nodes: tuple[Node, ...]
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """A node whose operator has no entry and no function body."""
+
+    op: str
+    domain: str
+    opset: int
+    node: str
+
+    def __str__(self) -> str:
+        return f"{self.domain or 'ai.onnx'}::{self.op} (opset {self.opset}, node '{self.node}')"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Scope:
+    """Where a node list is: how names change, what attributes are bound, which versions hold."""
+
+    rename: Rename
+    bound: Mapping[str, AttributeProto]
+    opsets: Mapping[str, int]
+    prefix: str
+    depth: int
+
+
+def _same(name: str) -> str:
+    return name
+
+
+class Parser:
+    """Parses one model; collects operators that nothing can evaluate."""
+
+    def __init__(self, model: onnx.ModelProto, read: Read) -> None:
+        self._read = read
+        self._functions: dict[tuple[str, str], FunctionProto] = {
+            (_domain(f.domain), f.name): f for f in model.functions
+        }
+        self._opsets = {_domain(o.domain): int(o.version) for o in model.opset_import}
+        self._graph = model.graph
+        self.unknown: list[Unknown] = []
+
+    def parse(self) -> Graph:
+        """Parse the main graph."""
+        scope = _Scope(rename=_same, bound={}, opsets=self._opsets, prefix="", depth=0)
+        return self._graph_of(self._graph, scope)
+
+    def _graph_of(self, graph: GraphProto, scope: _Scope) -> Graph:
+        constants = {
+            name: Constant(name, data, self._read)
+            for name, data in (
+                *((scope.rename(t.name), t) for t in graph.initializer),
+                *((scope.rename(s.values.name), _sparse(s)) for s in graph.sparse_initializer),
+            )
+        }
+        nodes: list[Node] = []
+        self._emit(graph.node, scope, constants, nodes)
+        inputs = (scope.rename(value.name) for value in graph.input)
+        return Graph(
+            scope.prefix + graph.name,
+            # Before IR version 4 every initialiser is listed as an input too.
+            tuple(name for name in inputs if name not in constants),
+            tuple(scope.rename(value.name) for value in graph.output),
+            constants,
+            tuple(nodes),
+        )
+
+    def _emit(
+        self,
+        protos: Iterable[NodeProto],
+        scope: _Scope,
+        constants: dict[str, Constant],
+        nodes: list[Node],
+    ) -> None:
+        for index, proto in enumerate(protos):
+            domain = _domain(proto.domain)
+            local = self._functions.get((domain, proto.op_type))
+            if local is not None:
+                self._expand(local, proto, scope, constants, nodes, index)
+            elif (domain, proto.op_type) == ("", "Constant"):
+                name = scope.rename(proto.output[0])
+                constants[name] = self._constant(name, proto, scope)
+            elif (op := OPERATORS.get((domain, proto.op_type))) is not None:
+                nodes.append(self._node(op, proto, domain, scope))
+            else:
+                self._fall_back(proto, domain, scope, constants, nodes, index)
+
+    def _node(self, op: Op, proto: NodeProto, domain: str, scope: _Scope) -> Node:
+        outputs = tuple(scope.rename(name) for name in proto.output)
+        call = Call(
+            op=proto.op_type,
+            domain=domain,
+            name=scope.prefix + (proto.name or (proto.output[0] if proto.output else "")),
+            opset=scope.opsets.get(domain, 1),
+            outputs=outputs,
+            attributes={
+                attr.name: self._attribute(attr, scope) for attr in _bind(proto, scope.bound)
+            },
+        )
+        return Node(op, call, tuple(scope.rename(name) for name in proto.input))
+
+    def _attribute(self, attr: AttributeProto, scope: _Scope) -> Any:
+        if attr.type == _A.GRAPH:
+            return self._graph_of(attr.g, scope)
+        if attr.type == _A.TENSOR:
+            return self._read(attr.t)
+        if attr.type == _A.SPARSE_TENSOR:
+            return _sparse(attr.sparse_tensor)
+        return plain_attribute(attr)
+
+    def _constant(self, name: str, proto: NodeProto, scope: _Scope) -> Constant:
+        from fusec.importers.onnx.ops.constant import literal
+
+        attr = next(iter(_bind(proto, scope.bound)), None)
+        if attr is None:
+            raise ImportFailed(f"Constant (node '{proto.name or name}') has no value")
+        data = attr.t if attr.type == _A.TENSOR else literal(attr.name, self._attribute(attr, scope))
+        return Constant(name, data, self._read)
+
+    def _fall_back(
+        self,
+        proto: NodeProto,
+        domain: str,
+        scope: _Scope,
+        constants: dict[str, Constant],
+        nodes: list[Node],
+        index: int,
+    ) -> None:
+        """Expand the operator through its own function body in the standard, if it has one."""
+        opset = scope.opsets.get(domain, 1)
+        body = schema_function(proto.op_type, domain, opset)
+        if body is None:
+            name = scope.prefix + (proto.name or (proto.output[0] if proto.output else ""))
+            self.unknown.append(
+                Unknown(op=proto.op_type, domain=domain, opset=opset, node=name)
+            )
+            return
+        self._expand(body, proto, scope, constants, nodes, index)
+
+    def _expand(
+        self,
+        function: FunctionProto,
+        proto: NodeProto,
+        scope: _Scope,
+        constants: dict[str, Constant],
+        nodes: list[Node],
+        index: int,
+    ) -> None:
+        """Write a function's body in place of the node that calls it."""
+        if scope.depth > 64:
+            raise ImportFailed(f"function '{function.name}' calls itself (over 64 levels deep)")
+        prefix = f"{scope.prefix}{proto.name or function.name}.{index}/"
+        actual = dict.fromkeys(function.input, "")
+        actual.update(zip(function.input, map(scope.rename, proto.input), strict=False))
+        for formal, name in zip(function.output, map(scope.rename, proto.output), strict=False):
+            if formal in actual:
+                nodes.append(_identity(actual[formal], name))
+            elif name:
+                actual[formal] = name
+
+        def rename(name: str) -> str:
+            return actual[name] if name in actual else (prefix + name if name else "")
+
+        bound = {attr.name: attr for attr in function.attribute_proto}
+        bound.update((attr.name, attr) for attr in _bind(proto, scope.bound))
+        opsets = {_domain(o.domain): int(o.version) for o in function.opset_import}
+        inner = _Scope(
+            rename=rename,
+            bound=bound,
+            opsets={**scope.opsets, **opsets},
+            prefix=prefix,
+            depth=scope.depth + 1,
+        )
+        self._emit(function.node, inner, constants, nodes)
+
+
+def schema_function(op: str, domain: str, opset: int) -> FunctionProto | None:
+    """Return the body that the ONNX standard gives for an operator, or None.
+
+    Only bodies that do not depend on the types of the inputs are given.
+    """
+    try:
+        schema = onnx.defs.get_schema(op, opset, domain)
+    except onnx.defs.SchemaError:
+        return None
+    if not schema.has_function:
+        return None
+    versions = [v for v in schema.function_opset_versions if v <= opset]
+    if not versions:
+        return None
+    body = FunctionProto()
+    body.ParseFromString(schema.get_function_with_opset_version(max(versions)))
+    return body
+
+
+def plain_attribute(attr: AttributeProto) -> Any:
+    """Return a number, string, list or proto attribute as a Python value."""
+    match attr.type:
+        case _A.FLOAT:
+            return float(attr.f)
+        case _A.INT:
+            return int(attr.i)
+        case _A.STRING:
+            return _text(attr.s)
+        case _A.FLOATS:
+            return list(attr.floats)
+        case _A.INTS:
+            return list(attr.ints)
+        case _A.STRINGS:
+            return [_text(item) for item in attr.strings]
+        case _A.TENSORS:
+            return [numpy_helper.to_array(item) for item in attr.tensors]
+        case _A.TYPE_PROTO:
+            return attr.tp
+        case _A.TYPE_PROTOS:
+            return list(attr.type_protos)
+    raise ImportFailed(f"attribute '{attr.name}' has type {attr.type}, which no operator here uses")
+
+
+def _text(data: bytes) -> str | bytes:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def _bind(proto: NodeProto, bound: Mapping[str, AttributeProto]) -> list[AttributeProto]:
+    """Return a node's attributes with references to function attributes resolved."""
+    found = []
+    for attr in proto.attribute:
+        if not attr.ref_attr_name:
+            found.append(attr)
+        elif attr.ref_attr_name in bound:
+            copy = AttributeProto()
+            copy.CopyFrom(bound[attr.ref_attr_name])
+            copy.name = attr.name
+            found.append(copy)
+    return found
+
+
+def _sparse(sparse: onnx.SparseTensorProto) -> Array:
+    return from_sparse(
+        numpy_helper.to_array(sparse.values),
+        numpy_helper.to_array(sparse.indices),
+        tuple(sparse.dims),
+        numpy_dtype(sparse.values.data_type),
+    )
+
+
+def _identity(source: str, target: str) -> Node:
+    call = Call(op="Identity", domain="", name=target, opset=13, outputs=(target,), attributes={})
+    return Node(OPERATORS[("", "Identity")], call, (source,))
+
+
+def _domain(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
+
+
+def key_of(node: Node) -> Key:
+    """Return the operator table's key of a node."""
+    return (node.call.domain, node.call.op)

@@ -1,0 +1,119 @@
+"""Evaluates a parsed graph, eagerly or under tracing, over host values and tensors."""
+
+import dataclasses
+from collections import ChainMap
+from collections.abc import Callable, MutableMapping, Sequence
+
+import numpy as np
+import torch
+
+from fusec.importers.onnx.graph import Graph, Node
+from fusec.importers.onnx.table import Op
+from fusec.importers.onnx.values import Array, Value, elem_type, to_host, to_tensor
+from fusec.ir.errors import FusecError, ImportFailed
+
+# Gives the value of a constant of a graph: a host value or the tensor that stands for a weight.
+Lookup = Callable[[Graph, str], Value]
+Scope = MutableMapping[str, Value]
+
+_FAULTS = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    NotImplementedError,
+)
+
+
+def evaluate(
+    graph: Graph, inputs: Sequence[Value], lookup: Lookup, outer: Scope | None = None
+) -> list[Value]:
+    """Evaluate a graph; return its outputs in order.
+
+    Args:
+        graph: the parsed graph.
+        inputs: one value per graph input, in order.
+        lookup: gives the values of constants.
+        outer: scope around a subgraph.
+
+    Raises:
+        ImportFailed: a node cannot be evaluated; the message names it.
+    """
+    scope: Scope = ChainMap({}, *outer.maps) if isinstance(outer, ChainMap) else ChainMap({})
+    if len(inputs) != len(graph.inputs):
+        raise ImportFailed(
+            f"graph '{graph.name}' takes {len(graph.inputs)} inputs, got {len(inputs)}"
+        )
+    for name in graph.constants:
+        scope[name] = lookup(graph, name)
+    scope.update(zip(graph.inputs, inputs, strict=True))
+    for node in graph.nodes:
+        results = _node(node, scope, lookup)
+        scope.update(pair for pair in zip(node.call.outputs, results, strict=False) if pair[0])
+    return [_read(scope, name, graph) for name in graph.outputs]
+
+
+def _read(scope: Scope, name: str, graph: Graph) -> Value:
+    try:
+        return scope[name]
+    except KeyError:
+        raise ImportFailed(f"graph '{graph.name}' returns '{name}', which nothing computes") from None
+
+
+def _node(node: Node, scope: Scope, lookup: Lookup) -> tuple[Value, ...]:
+    try:
+        inputs = [scope[name] if name else None for name in node.inputs]
+    except KeyError as missing:
+        node.call.fail(f"input {missing} is computed by nothing before this node")
+
+    def run(graph: Graph, values: Sequence[Value]) -> list[Value]:
+        return evaluate(graph, values, lookup, scope)
+
+    try:
+        result = apply(node.op, dataclasses.replace(node.call, evaluate=run), inputs)
+    except FusecError as error:
+        if node.call.name and node.call.name in str(error):
+            raise
+        raise ImportFailed(f"{node.call.where()}: {error}") from error
+    except _FAULTS as error:
+        raise ImportFailed(f"{node.call.where()}: {type(error).__name__}: {error}") from error
+    return result if isinstance(result, tuple) else (result,)
+
+
+def apply(op: Op, call: object, inputs: Sequence[Value]) -> Value | tuple[Value, ...]:
+    """Evaluate one operator on values of either domain, converting as its record says."""
+    if op.either:
+        return op.run(call, *inputs)
+    if op.numpy is not None and _all_host(inputs):
+        return op.numpy(call, *inputs)
+    return op.run(call, *_convert(op, inputs))
+
+
+def _all_host(inputs: Sequence[Value]) -> bool:
+    present = [value for value in inputs if value is not None]
+    return bool(present) and all(isinstance(value, np.ndarray) for value in present)
+
+
+def _convert(op: Op, inputs: Sequence[Value]) -> list[Value | float]:
+    """Give each input in the domain that the operator takes it in."""
+    return [
+        None
+        if value is None
+        else to_host(value)
+        if index in op.host
+        else _scalar(value, inputs)
+        if index in op.scalar and isinstance(value, np.ndarray)
+        else to_tensor(value)
+        for index, value in enumerate(inputs)
+    ]
+
+
+def _scalar(value: Array, inputs: Sequence[Value]) -> torch.Tensor | float:
+    """Return a Python float where that means the same as the constant in its own dtype."""
+    if value.ndim == 0 and value.dtype.kind == "f":
+        code = elem_type(value.dtype)
+        if any(isinstance(x, torch.Tensor) and elem_type(x.dtype) == code for x in inputs):
+            return float(value)
+    return to_tensor(value)

@@ -1,0 +1,8 @@
+"""Sequences and optionals: Python lists and ``None``."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from fusec.importers.onnx.table import Op
+
+OPS: Final[Mapping[str, Op]] = {}

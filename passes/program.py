@@ -8,6 +8,7 @@ output         results in signature order, then guard operands
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import fx
@@ -90,7 +91,7 @@ def fake_mode(graph: fx.Graph) -> FakeTensorMode:
     return mode
 
 
-def _fake(node: fx.Node) -> object:
+def _fake(node: fx.Node) -> Any:
     return node.meta["val"]
 
 
@@ -107,7 +108,7 @@ def emit(
     """
     node = graph.call_function(target, args, dict(kwargs))  # type: ignore[arg-type]
     with torch.no_grad(), fake_mode(graph):
-        fakes: tuple[object, ...] = fx.map_arg(node.args, _fake)
-        named: dict[str, object] = fx.map_arg(node.kwargs, _fake)
+        fakes = fx.map_arg(node.args, _fake)
+        named = fx.map_arg(node.kwargs, _fake)
         node.meta["val"] = target(*fakes, **named)
     return node

@@ -1,0 +1,139 @@
+"""Plan data: templates, forms, members and weights, as the plan file holds them.
+
+member "hey_jarvis" -> form (recipe of its exporter's spelling) -> template (shared by the group)
+                    -> packed weights by content hash           -> blob (stored once)
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from fusec.ir.dtypes import numpy_dtype
+from fusec.ir.template import Recipe, Template, TensorSpec
+
+__all__ = [
+    "Blob",
+    "Executor",
+    "Form",
+    "Member",
+    "PlanData",
+    "Reason",
+    "Refusal",
+    "Variant",
+    "blob_hash",
+]
+
+
+class Executor(StrEnum):
+    """How a plan runs."""
+
+    ISOLATED = "isolated"
+    """PyTorch, one batch-1 call per instance: bytes never depend on company."""
+
+    MERGED = "merged"
+    """PyTorch, members of a group in one merged program: faster for small models, other bits."""
+
+
+class Reason(StrEnum):
+    """Why two near-twins are not one group: what differs first."""
+
+    OPERATOR = "operator"
+    ATTRIBUTE = "attribute"
+    DTYPE = "dtype"
+    INPUT_SHAPE = "input shape"
+    WEIGHT_SHAPE = "weight shape"
+    SHAPE = "shape"
+    WIRING = "wiring"
+    TIED_WEIGHTS = "tied weights"
+    OUTPUTS = "outputs"
+    BATCH = "batch axes"
+    SYMBOLS = "symbols"
+    BOUND = "bound inputs"
+    LENGTH = "number of operators"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Two near-twins that were not grouped, and the two values that differ."""
+
+    reason: Reason
+    first: str
+    """A member of the first group."""
+    second: str
+    """A member of the second group."""
+    where: str
+    """Operator and attribute, such as "conv2d #3, stride"."""
+    first_value: str
+    second_value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """One spelling of a template: how the raw weights of such a source become packed weights."""
+
+    template: str
+    """Key of the template."""
+    recipe: Recipe
+    structures: tuple[str, ...]
+    """Raw-structure hashes known to lead here, so that a twin is added without a trace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A form with a member's packed weights; extents of 1 have variants of their own."""
+
+    form: str
+    weights: tuple[str, ...]
+    """Hashes of the packed weights, in the template's order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One model of a plan."""
+
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    variants: tuple[Variant, ...]
+    """The general one first."""
+    notes: tuple[str, ...]
+    """What a person should know: how the batch axis was found, fallbacks, ..."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blob:
+    """A weight's bytes, C-contiguous, little-endian, with what they mean."""
+
+    spec: TensorSpec
+    data: memoryview
+    """Flat bytes; possibly a read-only mapping of the plan file."""
+
+    def array(self) -> np.ndarray:
+        """View as an array; dtypes NumPy lacks come as unsigned integers of the same width."""
+        shape = tuple(int(d) for d in self.spec.shape)
+        return np.frombuffer(self.data, dtype=numpy_dtype(self.spec.dtype)).reshape(shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlanData:
+    """All of a plan, as immutable data; editing a plan makes a new one that shares the rest."""
+
+    templates: Mapping[str, Template]
+    """By key."""
+    forms: Mapping[str, Form]
+    """By hash of the form."""
+    members: Mapping[str, Member]
+    """By the name the user gave."""
+    weights: Mapping[str, Blob]
+    """By content hash."""
+    executor: Executor
+    threads: int | None
+
+
+def blob_hash(spec: TensorSpec, data: memoryview | bytes) -> str:
+    """Hash a weight's content: dtype, shape and bytes. Cost: about 1 GB/s."""
+    digest = hashlib.blake2b(f"{spec.dtype}{spec.shape}".encode(), digest_size=20)
+    digest.update(data)
+    return digest.hexdigest()

@@ -34,6 +34,8 @@ class Program:
     output_names: tuple[str, ...]
     weights: Mapping[str, torch.Tensor]
     """Raw weights by fully qualified name, in the order of their placeholders."""
+    aliases: tuple[tuple[str, str], ...]
+    """Other names of tied weights: (alias, name in `weights`)."""
     symbols: tuple[Symbol, ...]
     symbol_names: Mapping[str, str]
     """Symbol in the traced graph -> name in `symbols`."""

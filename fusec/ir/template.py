@@ -140,6 +140,8 @@ class Recipe:
 
     names: tuple[str, ...]
     """Raw weight names, one per argument of the body."""
+    aliases: tuple[tuple[str, str], ...]
+    """Other names of tied weights: (alias, name in `names`)."""
     body: Body
     guards: tuple[Guard, ...]
     """One per trailing result of the body."""

@@ -93,7 +93,7 @@ def install(python: Path, torch: str, *wanted: str) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder, "constraints.txt")
         constraints.write_text("\n".join(lines) + "\n")
-        pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+        pip = ["-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input"]
         return run(python, *pip, "--constraint", str(constraints), *wanted)
 
 

@@ -7,27 +7,18 @@ import numpy as np
 import onnx
 import torch
 
-from fusec.importers.onnx.classify import weights_of
-from fusec.importers.onnx.graph import Graph
-from fusec.importers.onnx.interpret import evaluate
 from fusec.importers.onnx.load import LoadedModel, load_model
+from fusec.importers.onnx.module import OnnxModule
 from fusec.importers.onnx.values import Value, from_numpy, has_torch_dtype, to_numpy
 
 
 class Rep:
     def __init__(self, model: LoadedModel) -> None:
-        self._model = model
-        self._weights = {
-            (w.graph, w.constant.name): from_numpy(w.constant.array()) for w in weights_of(model.graph)
-        }
-
-    def _lookup(self, graph: Graph, name: str) -> Value:
-        found = self._weights.get((graph, name))
-        return graph.constants[name].array() if found is None else found
+        self._module = OnnxModule(model)
 
     def run(self, inputs: Sequence[Any]) -> list[Any]:
         with torch.no_grad():
-            outputs = evaluate(self._model.graph, [_enter(x) for x in inputs], self._lookup)
+            outputs = self._module(*[_enter(x) for x in inputs])
         return [_leave(value) for value in outputs]
 
 

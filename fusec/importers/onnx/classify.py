@@ -5,7 +5,6 @@ floats, and whatever feeds a position that an operator wants as a host value. It
 merge key by value. Everything else is a weight: it belongs to the key by dtype and shape only.
 """
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Set
 from typing import Final
 
@@ -17,33 +16,6 @@ _INT32, _INT64, _STRING, _BOOL = 6, 7, 8, 9
 _FLOATS: Final = frozenset({1, 10, 11, 16})
 # Their answer depends on the shape of the input only, so what is before them is not structure.
 _SHAPE_ONLY: Final = frozenset({"Shape", "Size"})
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Weight:
-    """A constant that is a weight, and the graph it belongs to."""
-
-    graph: Graph
-    constant: Constant
-
-
-def graphs_of(graph: Graph) -> Iterator[Graph]:
-    """Yield a graph and all graphs inside it, outer first, in stored order."""
-    yield graph
-    for node in graph.nodes:
-        for inner in node.subgraphs:
-            yield from graphs_of(inner)
-
-
-def weights_of(graph: Graph) -> list[Weight]:
-    """Return the weights of a graph and its subgraphs in stored order."""
-    hosts = host_names(graph)
-    return [
-        Weight(inner, constant)
-        for inner in graphs_of(graph)
-        for name, constant in inner.constants.items()
-        if name not in hosts and not is_small(constant)
-    ]
 
 
 def is_small(constant: Constant) -> bool:
@@ -64,7 +36,7 @@ def host_names(graph: Graph) -> set[str]:
     while importing, so the constants before them need not be.
     """
     tainted: set[str] = set()
-    _taint(graph, tainted, set(graph.inputs))
+    _taint(graph, tainted, graph.inputs)
     needed: set[str] = set()
     before = -1
     # A loop's body feeds itself, so walk until nothing is added; twice is the usual count.
@@ -78,17 +50,17 @@ def _taint(graph: Graph, tainted: set[str], data: Iterable[str]) -> None:
     """Add the names that depend on the data (not just the shape) of `data`."""
     tainted.update(data)
     for node in graph.nodes:
-        hit = any(name in tainted for name in node.inputs) and node.call.op not in _SHAPE_ONLY
+        hit = node.call.op not in _SHAPE_ONLY and not tainted.isdisjoint(node.inputs)
         for inner in node.subgraphs:
             _taint(inner, tainted, inner.inputs if hit else ())
-            hit = hit or any(name in tainted for name in inner.outputs)
+            hit = hit or not tainted.isdisjoint(inner.outputs)
         if hit:
             tainted.update(node.call.outputs)
 
 
 def _need(graph: Graph, needed: set[str], tainted: Set[str]) -> None:
     for node in reversed(graph.nodes):
-        wanted = any(name in needed for name in node.call.outputs)
+        wanted = not needed.isdisjoint(node.call.outputs)
         for inner in node.subgraphs:
             if wanted:
                 needed.update(name for name in inner.outputs if name not in tainted)

@@ -9,8 +9,9 @@ from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TensorPro
 
 from fusec.importers.onnx.call import Call
 from fusec.importers.onnx.ops import OPERATORS
+from fusec.importers.onnx.ops.constant import literal
 from fusec.importers.onnx.table import Key, Op
-from fusec.importers.onnx.values import Array, from_sparse, numpy_dtype
+from fusec.importers.onnx.values import Array, elem_type, from_sparse, numpy_dtype
 from fusec.ir.errors import ImportFailed
 
 _A = AttributeProto
@@ -53,8 +54,6 @@ class Constant:
     @property
     def elem_type(self) -> int:
         """Return the ONNX element type without reading the data."""
-        from fusec.importers.onnx.values import elem_type
-
         if isinstance(self.data, TensorProto):
             return int(self.data.data_type)
         return elem_type(self.data.dtype)
@@ -189,12 +188,11 @@ class Parser:
         return plain_attribute(attr)
 
     def _constant(self, name: str, proto: NodeProto, scope: _Scope) -> Constant:
-        from fusec.importers.onnx.ops.constant import literal
-
         attr = next(iter(_bind(proto, scope.bound)), None)
         if attr is None:
             raise ImportFailed(f"Constant (node '{proto.name or name}') has no value")
-        data = attr.t if attr.type == _A.TENSOR else literal(attr.name, self._attribute(attr, scope))
+        is_tensor = attr.type == _A.TENSOR
+        data = attr.t if is_tensor else literal(attr.name, self._attribute(attr, scope))
         return Constant(name, data, self._read)
 
     def _fall_back(
@@ -211,9 +209,7 @@ class Parser:
         body = schema_function(proto.op_type, domain, opset)
         if body is None:
             name = scope.prefix + (proto.name or (proto.output[0] if proto.output else ""))
-            self.unknown.append(
-                Unknown(op=proto.op_type, domain=domain, opset=opset, node=name)
-            )
+            self.unknown.append(Unknown(op=proto.op_type, domain=domain, opset=opset, node=name))
             return
         self._expand(body, proto, scope, constants, nodes, index)
 
@@ -260,7 +256,7 @@ def schema_function(op: str, domain: str, opset: int) -> FunctionProto | None:
     Only bodies that do not depend on the types of the inputs are given.
     """
     try:
-        schema = onnx.defs.get_schema(op, opset, domain)
+        schema: Any = onnx.defs.get_schema(op, opset, domain)
     except onnx.defs.SchemaError:
         return None
     if not schema.has_function:

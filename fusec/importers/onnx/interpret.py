@@ -59,7 +59,8 @@ def _read(scope: Scope, name: str, graph: Graph) -> Value:
     try:
         return scope[name]
     except KeyError:
-        raise ImportFailed(f"graph '{graph.name}' returns '{name}', which nothing computes") from None
+        reason = f"graph '{graph.name}' returns '{name}', which nothing computes"
+        raise ImportFailed(reason) from None
 
 
 def _node(node: Node, scope: Scope, lookup: Lookup) -> tuple[Value, ...]:

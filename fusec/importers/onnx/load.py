@@ -1,28 +1,157 @@
-"""Reads an ONNX model from a path, bytes or a proto."""
+"""Reads an ONNX model from a path, bytes or a proto, and checks that it can be imported."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import onnx
-from onnx import numpy_helper
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from fusec.importers.onnx.graph import Graph, Parser
-from fusec.ir.errors import ImportFailed
+from fusec.importers.onnx.external import Reader, tensors_of
+from fusec.importers.onnx.graph import Graph, Parser, Unknown
+from fusec.ir.errors import ConfigError, ImportFailed
+
+Source = str | Path | bytes | onnx.ModelProto
+
+FIRST_OPSET: Final = 7
+LAST_OPSET: Final = 28
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ValueInfo:
+    """What a model says about one of its inputs or outputs.
+
+    Attributes:
+        name: its name in the file.
+        kind: ``tensor``, ``sparse_tensor``, ``sequence``, ``optional`` or ``map``.
+        elem_type: ONNX element type number; None where the kind is not a tensor.
+        dims: per axis an extent, the name of a free extent, or None (free, unnamed); None as a
+            whole when not even the rank is given.
+    """
+
+    name: str
+    kind: str
+    elem_type: int | None
+    dims: tuple[int | str | None, ...] | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
-    """A model that was read and parsed."""
+    """A model that was read, checked and parsed.
 
-    proto: onnx.ModelProto
+    Attributes:
+        name: path or graph name, for messages.
+        graph: the parsed main graph, functions expanded.
+        inputs: what the file says about the inputs a caller gives, in order.
+        outputs: the same for the outputs.
+        opsets: version by domain.
+        bound: names of inputs that were fixed; they are constants of the graph.
+    """
+
+    name: str
     graph: Graph
+    inputs: tuple[ValueInfo, ...]
+    outputs: tuple[ValueInfo, ...]
+    opsets: Mapping[str, int]
+    bound: frozenset[str] = frozenset()
 
 
-def load_model(source: str | Path | bytes | onnx.ModelProto) -> LoadedModel:
-    """Read a model."""
-    proto = source if isinstance(source, onnx.ModelProto) else onnx.load_model_from_string(source)
-    parser = Parser(proto, numpy_helper.to_array)
+def load_model(source: Source) -> LoadedModel:
+    """Read and check a model.
+
+    External data is read only from inside the folder of the model file.
+
+    Args:
+        source: path of a file, the bytes of one, or a proto.
+
+    Raises:
+        ConfigError: the file is missing, damaged, or its data is not where it says.
+        ImportFailed: an opset or operators that fusec cannot import; all operators are listed.
+    """
+    model, folder, name = _read(source)
+    if not model.HasField("graph") or not (model.graph.node or model.graph.output):
+        raise ConfigError(f"{name}: not an ONNX model: it has no graph")
+    opsets = _opsets(model, name)
+    reader = Reader(folder, name)
+    for tensor in tensors_of(model):
+        reader.check(tensor)
+    parser = Parser(model, reader)
     graph = parser.parse()
     if parser.unknown:
-        raise ImportFailed("unknown operators: " + ", ".join(map(str, parser.unknown)))
-    return LoadedModel(proto, graph)
+        raise ImportFailed(f"{name}: {_unknown(parser.unknown)}")
+    infos = {value.name: value for value in model.graph.input}
+    return LoadedModel(
+        name=name,
+        graph=graph,
+        inputs=tuple(_info(infos[input_name]) for input_name in graph.inputs),
+        outputs=tuple(_info(value) for value in model.graph.output),
+        opsets=opsets,
+    )
+
+
+def _read(source: Source) -> tuple[onnx.ModelProto, Path | None, str]:
+    if isinstance(source, onnx.ModelProto):
+        return source, None, source.graph.name or "model"
+    if isinstance(source, bytes):
+        return _decode(source, "model bytes"), None, "model bytes"
+    path = Path(source)
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder; wanted an ONNX file")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read: {error.strerror or error}") from error
+    return _decode(data, str(path)), path.parent, str(path)
+
+
+def _decode(data: bytes, name: str) -> onnx.ModelProto:
+    if not data:
+        raise ConfigError(f"{name}: is empty; wanted an ONNX model")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise ConfigError(
+            f"{name}: not an ONNX model, or cut short ({len(data)} bytes): {error}"
+        ) from error
+    return model
+
+
+def _opsets(model: onnx.ModelProto, name: str) -> dict[str, int]:
+    opsets = {"" if o.domain == "ai.onnx" else o.domain: int(o.version) for o in model.opset_import}
+    version = opsets.get("")
+    if version is not None and not FIRST_OPSET <= version <= LAST_OPSET:
+        raise ImportFailed(
+            f"{name}: opset {version} of the default domain; fusec imports {FIRST_OPSET} to "
+            f"{LAST_OPSET}; convert the file with onnx.version_converter"
+        )
+    if not opsets:
+        raise ConfigError(f"{name}: not an ONNX model: it imports no operator set")
+    return opsets
+
+
+def _unknown(unknown: list[Unknown]) -> str:
+    lines = "".join(f"\n  {item}" for item in unknown)
+    kinds = len({(item.domain, item.op) for item in unknown})
+    return f"{kinds} operator(s) cannot be imported:{lines}"
+
+
+def _info(value: onnx.ValueInfoProto) -> ValueInfo:
+    kind = value.type.WhichOneof("value") or "tensor_type"
+    if kind not in ("tensor_type", "sparse_tensor_type"):
+        short = kind.removesuffix("_type")
+        return ValueInfo(name=value.name, kind=short, elem_type=None, dims=None)
+    tensor = getattr(value.type, kind)
+    dims = None
+    if tensor.HasField("shape"):
+        dims = tuple(
+            int(dim.dim_value) if dim.HasField("dim_value") else (dim.dim_param or None)
+            for dim in tensor.shape.dim
+        )
+    return ValueInfo(
+        name=value.name,
+        kind=kind.removesuffix("_type"),
+        elem_type=int(tensor.elem_type) or None,
+        dims=dims,
+    )

@@ -6,7 +6,7 @@ Under tracing its dtype may be ``object`` with ``torch.SymInt`` elements. A *ten
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -221,10 +221,10 @@ def to_numpy(tensor: torch.Tensor) -> Array:
     """Copy a real tensor into an array bit for bit, with ml_dtypes where NumPy needs them."""
     tensor = tensor.detach().cpu().contiguous()
     if tensor.dtype in _BITS:
-        return cast(
-            Array, tensor.view(_BITS[tensor.dtype][0]).numpy().view(_TO_NUMPY[tensor.dtype])
-        )
-    return cast(Array, tensor.numpy())
+        bits: Array = tensor.view(_BITS[tensor.dtype][0]).numpy()
+        return bits.view(_TO_NUMPY[tensor.dtype])
+    array: Array = tensor.numpy()
+    return array
 
 
 def ints(value: Value) -> list[Int]:

@@ -1,5 +1,6 @@
 """Constants: literals in the graph and tensors filled with one value."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -48,11 +49,12 @@ def _constant_of_shape(call: Call, shape: Value) -> Value:
     """Fill a shape with one value; short integer vectors stay host values."""
     fill = call.attr("value", np.zeros(1, dtype=np.float32)).reshape(())
     sizes = ints(shape)
-    small = all(isinstance(size, int) for size in sizes) and len(sizes) <= 1
+    fixed = [size for size in sizes if isinstance(size, int)]
+    small = len(fixed) == len(sizes) <= 1 and math.prod(fixed) <= _SMALL
     if not has_torch_dtype(fill) or is_text(fill):
         return np.full([int(size) for size in to_host(shape)], fill, dtype=fill.dtype)
-    if small and fill.dtype.kind in "ib" and np.prod(sizes, dtype=int) <= _SMALL:
-        return np.full(sizes, fill, dtype=fill.dtype)
+    if small and fill.dtype.kind in "ib":
+        return np.full(fixed, fill, dtype=fill.dtype)
     dtype = torch_dtype(elem_type(fill.dtype))
     if fill.dtype.kind in "fiub":
         return torch.full(sizes, fill.item(), dtype=dtype)
@@ -61,5 +63,5 @@ def _constant_of_shape(call: Call, shape: Value) -> Value:
 
 OPS: Final[Mapping[str, Op]] = {
     "Constant": Op(run=_constant, either=True),
-    "ConstantOfShape": Op(run=_constant_of_shape, either=True),
+    "ConstantOfShape": Op(run=_constant_of_shape, host=frozenset({0}), either=True),
 }

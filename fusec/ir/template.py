@@ -17,6 +17,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TypeAlias
 
+from fusec.ir.errors import VerifyError
 from fusec.ir.records import to_json
 
 __all__ = [
@@ -87,6 +88,17 @@ class Body:
     arguments: tuple[Spec, ...]
     rows: tuple[Row, ...]
     results: tuple[Arg, ...]
+
+    def spec_of(self, arg: Arg) -> Spec:
+        """Give the spec of a referenced value.
+
+        Raises:
+            VerifyError: the operand is a literal.
+        """
+        if not isinstance(arg, Ref):
+            raise VerifyError(f"{arg!r} is no reference")
+        n = len(self.arguments)
+        return self.arguments[arg.index] if arg.index < n else self.rows[arg.index - n].out
 
 
 class Predicate(StrEnum):

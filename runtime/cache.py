@@ -1,0 +1,36 @@
+"""A small thread-safe cache with a size limit, the least recently used entry leaving first."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+__all__ = ["LockedCache"]
+
+T = TypeVar("T")
+
+
+class LockedCache(Generic[T]):
+    """Values by key; a missing one is made once, outside the lock."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._entries: OrderedDict[Hashable, T] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Give the value of a key, made by `make` if it is not there.
+
+        Two threads may make the same value at the same time; the first one stored is kept.
+        """
+        with self._lock:
+            if key in self._entries:
+                self._entries.move_to_end(key)
+                return self._entries[key]
+        value = make()
+        with self._lock:
+            kept = self._entries.setdefault(key, value)
+            self._entries.move_to_end(key)
+            if self._limit is not None and len(self._entries) > self._limit:
+                self._entries.popitem(last=False)
+            return kept

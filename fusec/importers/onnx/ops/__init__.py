@@ -5,7 +5,6 @@ from typing import Final
 
 from fusec.importers.onnx.ops import (
     arithmetic,
-    cache,
     cast,
     compare,
     constant,
@@ -35,7 +34,6 @@ from fusec.importers.onnx.table import Key, Op, unite
 OPERATORS: Final[Mapping[Key, Op]] = unite(
     (
         arithmetic.OPS,
-        cache.OPS,
         cast.OPS,
         compare.OPS,
         constant.OPS,

@@ -12,7 +12,9 @@ from functools import cache
 
 import torch
 
-import fusec.kernels.rnn.op  # noqa: F401  (defines torch.ops.fusec.rnn)
+import fusec.kernels.rnn.op
+import fusec.kernels.rnn_quantised.op
+import fusec.kernels.suppress.op  # noqa: F401  (these define the operators of torch.ops.fusec)
 from fusec.ir.errors import UnsupportedError
 
 __all__ = ["WHOLE", "is_operator", "name_of", "operators", "resolve"]
@@ -67,6 +69,9 @@ WHOLE: tuple[str, ...] = (
     "view_as_real", "view_copy", "vstack", "where", "xlogy", "zeros", "zeros_like",
 )  # fmt: skip
 """ATen operators beyond the core tag, all overloads without `out` and without mutation."""
+
+CUSTOM: tuple[str, ...] = ("dynamic_quantize_lstm", "non_max_suppression", "rnn")
+"""Operators that `fusec.kernels` defines, each with a plain and a fake implementation."""
 
 _HOST: Mapping[str, Callable[..., object]] = {
     "getitem": operator.getitem,
@@ -126,7 +131,8 @@ def operators() -> Mapping[str, Callable[..., object]]:
         for op in _overloads(packet):
             if _allowed(op) and (packet in whole or torch.Tag.core in op.tags):
                 table[str(op)] = op
-    table["fusec.rnn.default"] = torch.ops.fusec.rnn.default
+    for name in CUSTOM:
+        table[f"fusec.{name}.default"] = getattr(torch.ops.fusec, name).default
     table["cond"] = torch.ops.higher_order.cond
     return table
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
 from fusec.importers.onnx.values import Value
@@ -15,10 +16,10 @@ class _Required:
 
 REQUIRED: Final = _Required()
 
-Run = Callable[[Any, Sequence[Value]], list[Value]]
+Run = Callable[[Any, Sequence[Value], Mapping[str, Value]], list[Value]]
 
 
-def _no_subgraphs(graph: Any, inputs: Sequence[Value]) -> list[Value]:
+def _no_subgraphs(graph: Any, inputs: Sequence[Value], instead: Mapping[str, Value]) -> list[Value]:
     raise ImportFailed("this node is evaluated outside a graph, so it cannot run a subgraph")
 
 
@@ -34,6 +35,7 @@ class Call:
         outputs: declared output names; an empty one is not wanted.
         attributes: parsed attributes by name.
         evaluate: runs a subgraph with the outer scope visible.
+        scope: values visible around the node, by name.
     """
 
     op: str
@@ -43,6 +45,7 @@ class Call:
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
     evaluate: Run = _no_subgraphs
+    scope: Mapping[str, Value] = dataclasses.field(default_factory=dict)
 
     @property
     def n_outputs(self) -> int:
@@ -65,9 +68,24 @@ class Call:
             self.fail(f"attribute '{name}' is missing")
         return default
 
-    def run(self, graph: Any, inputs: Sequence[Value]) -> list[Value]:
-        """Evaluate a subgraph attribute with the outer scope visible; return its outputs."""
-        return self.evaluate(graph, inputs)
+    def run(
+        self,
+        graph: Any,
+        inputs: Sequence[Value],
+        instead: Mapping[str, Value] = MappingProxyType({}),
+    ) -> list[Value]:
+        """Evaluate a subgraph attribute with the outer scope visible; return its outputs.
+
+        Args:
+            graph: the subgraph.
+            inputs: one value per input of the subgraph.
+            instead: values that stand for names of the outer scope.
+        """
+        return self.evaluate(graph, inputs, instead)
+
+    def free(self, graph: Any) -> dict[str, Value]:
+        """Return the values of the outer scope that a subgraph uses, by name, in order of use."""
+        return {name: self.scope[name] for name in graph.free() if name in self.scope}
 
     def where(self) -> str:
         """Return the words that name this node in messages."""

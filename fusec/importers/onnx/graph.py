@@ -21,17 +21,13 @@ Read = Callable[[TensorProto], Array]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Node:
-    """One node: how to evaluate it, its call record and its operand names."""
+    """One node: how to evaluate it, its call record, operand names and subgraphs by name."""
 
     op: Op
     call: Call
     inputs: tuple[str, ...]
 
-    @property
-    def subgraphs(self) -> "list[Graph]":
-        """Return the subgraphs among the attributes, in the order of their names."""
-        attributes = self.call.attributes
-        return [attributes[k] for k in sorted(attributes) if isinstance(attributes[k], Graph)]
+    subgraphs: "tuple[Graph, ...]"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,13 +60,34 @@ class Graph:
     """A graph or subgraph with its constants separate from its nodes.
 
     Two graphs are the same only when they are the same object: weights are found by it.
+
+    Attributes:
+        name: its name, for messages.
+        inputs: names of what is handed in, in order.
+        outputs: names of the results, in order.
+        results: declared element type and extents of each result (None where not declared).
+        constants: constants by name, in stored order.
+        nodes: in stored order.
     """
 
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    results: tuple[tuple[int | None, tuple[int | None, ...] | None], ...]
     constants: Mapping[str, Constant]
     nodes: tuple[Node, ...]
+
+    def free(self) -> list[str]:
+        """Return the names that are used here but defined outside, in order of use."""
+        defined = {*self.inputs, *self.constants}
+        found: dict[str, None] = {}
+        for node in self.nodes:
+            for name in (*node.inputs, *(n for inner in node.subgraphs for n in inner.free())):
+                if name and name not in defined:
+                    found[name] = None
+            defined.update(node.call.outputs)
+        found.update((name, None) for name in self.outputs if name not in defined)
+        return list(found)
 
     def __hash__(self) -> int:
         return id(self)
@@ -140,6 +157,7 @@ class Parser:
             # Before IR version 4 every initialiser is listed as an input too.
             tuple(name for name in inputs if name not in constants),
             tuple(scope.rename(value.name) for value in graph.output),
+            tuple(_declared(value) for value in graph.output),
             constants,
             tuple(nodes),
         )
@@ -176,7 +194,10 @@ class Parser:
                 attr.name: self._attribute(attr, scope) for attr in _bind(proto, scope.bound)
             },
         )
-        return Node(op, call, tuple(scope.rename(name) for name in proto.input))
+        subgraphs = tuple(
+            value for _, value in sorted(call.attributes.items()) if isinstance(value, Graph)
+        )
+        return Node(op, call, tuple(scope.rename(name) for name in proto.input), subgraphs)
 
     def _attribute(self, attr: AttributeProto, scope: _Scope) -> Any:
         if attr.type == _A.GRAPH:
@@ -325,7 +346,19 @@ def _sparse(sparse: onnx.SparseTensorProto) -> Array:
 
 def _identity(source: str, target: str) -> Node:
     call = Call(op="Identity", domain="", name=target, opset=13, outputs=(target,), attributes={})
-    return Node(OPERATORS[("", "Identity")], call, (source,))
+    return Node(OPERATORS[("", "Identity")], call, (source,), ())
+
+
+def _declared(value: onnx.ValueInfoProto) -> tuple[int | None, tuple[int | None, ...] | None]:
+    tensor = value.type.tensor_type
+    if not value.type.HasField("tensor_type"):
+        return None, None
+    dims = None
+    if tensor.HasField("shape"):
+        dims = tuple(
+            int(dim.dim_value) if dim.HasField("dim_value") else None for dim in tensor.shape.dim
+        )
+    return int(tensor.elem_type) or None, dims
 
 
 def _domain(domain: str) -> str:

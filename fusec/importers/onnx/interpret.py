@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import ChainMap
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from fusec.ir.errors import FusecError, ImportFailed
 
 # Gives the value of a constant of a graph: a host value or the tensor that stands for a weight.
 Lookup = Callable[[Graph, str], Value]
-Scope = MutableMapping[str, Value]
+Scope = ChainMap[str, Value]
 
 _FAULTS = (
     RuntimeError,
@@ -41,7 +41,7 @@ def evaluate(
     Raises:
         ImportFailed: a node cannot be evaluated; the message names it.
     """
-    scope: Scope = ChainMap({}, *outer.maps) if isinstance(outer, ChainMap) else ChainMap({})
+    scope: Scope = ChainMap({}, *outer.maps) if outer is not None else ChainMap({})
     if len(inputs) != len(graph.inputs):
         raise ImportFailed(
             f"graph '{graph.name}' takes {len(graph.inputs)} inputs, got {len(inputs)}"
@@ -69,11 +69,15 @@ def _node(node: Node, scope: Scope, lookup: Lookup) -> tuple[Value, ...]:
     except KeyError as missing:
         node.call.fail(f"input {missing} is computed by nothing before this node")
 
-    def run(graph: Graph, values: Sequence[Value]) -> list[Value]:
-        return evaluate(graph, values, lookup, scope)
+    def run(graph: Graph, values: Sequence[Value], instead: Mapping[str, Value]) -> list[Value]:
+        outer = ChainMap(dict(instead), *scope.maps) if instead else scope
+        return evaluate(graph, values, lookup, outer)
 
+    call = node.call
+    if node.subgraphs:
+        call = dataclasses.replace(call, evaluate=run, scope=scope)
     try:
-        result = apply(node.op, dataclasses.replace(node.call, evaluate=run), inputs)
+        result = apply(node.op, call, inputs)
     except FusecError as error:
         if node.call.name and node.call.name in str(error):
             raise

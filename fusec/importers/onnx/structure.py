@@ -118,7 +118,7 @@ class _Walk:
         self.add("graph", [self._define(name, scope) for name in graph.inputs])
         for node in graph.nodes:
             self._node(node, scope)
-        self.add("outputs", [self._use(name, scope) for name in graph.outputs])
+        self.add("outputs", [self._use(name, scope) for name in graph.outputs], graph.results)
 
     def _node(self, node: Node, scope: _Scope) -> None:
         call = node.call

@@ -46,6 +46,7 @@ format: env
 
 types: env
 	@$(PY) -m mypy
+	@$(PY) -m mypy tools/*.py bench/*.py
 
 bench: env
 	@for file in bench/merge_*.py; do $(PY) $$file || exit 1; done

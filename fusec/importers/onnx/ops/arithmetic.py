@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from fusec.importers.onnx.call import Call
-from fusec.importers.onnx.ops.support import as_array, tidy, widen, widened
+from fusec.importers.onnx.ops.support import as_array, cast_to, tidy, widen, widened
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import Array
 
@@ -66,7 +66,7 @@ def _pow(call: Call, base: Any, exponent: Any) -> Tensor:
         exponent = widen(exponent)
         if exponent.dtype.is_floating_point and not base.dtype.is_floating_point:
             return torch.pow(base.to(torch.float64), exponent.to(torch.float64)).to(base.dtype)
-    return torch.pow(widen(base), exponent).to(base.dtype)
+    return cast_to(torch.pow(widen(base), exponent), base.dtype)
 
 
 def _pow_any(call: Call, base: Any, exponent: Any) -> Any:
@@ -88,9 +88,12 @@ def _host_pow(base: Array, exponent: Array) -> Any:
 
 
 def _bit_shift(call: Call, a: Tensor, b: Tensor) -> Tensor:
-    left = call.attr("direction") == "LEFT"
     bits = a.dtype.itemsize * 8
+    signed = torch.iinfo(a.dtype).min < 0
     wide_a, wide_b = a.to(torch.int64), b.to(torch.int64)
+    if call.attr("direction") == "RIGHT" and signed:
+        return torch.bitwise_right_shift(wide_a, wide_b.clamp(max=bits - 1)).to(a.dtype)
+    left = call.attr("direction") == "LEFT"
     shifted = torch.bitwise_left_shift(wide_a, wide_b) if left else _right(wide_a, wide_b, bits)
     return torch.where(wide_b >= bits, 0, shifted).to(a.dtype)
 

@@ -10,6 +10,7 @@ from fusec.importers.onnx.call import Call
 from fusec.importers.onnx.ops.support import (
     as_array,
     axis_of,
+    cast_to,
     is_host,
     product,
     tidy,
@@ -34,7 +35,7 @@ def _gather(call: Call, data: Value, indices: Value) -> Value:
         return _gather_known(table, axis, indices)
     at = to_tensor(indices)
     # Indexing counts negative indices from the end, as ONNX does; embedding would not.
-    return torch.ops.aten.index.Tensor(table, [*[None] * axis, at.to(torch.int64)])
+    return torch.ops.aten.index.Tensor(table, [*[None] * axis, cast_to(at, torch.int64)])
 
 
 def _gather_known(table: Tensor, axis: int, indices: Array) -> Tensor:
@@ -84,14 +85,14 @@ def _gather_nd(call: Call, data: Tensor, indices: Tensor) -> Tensor:
         shape = [1] * (indices.ndim - 1)
         shape[axis] = -1
         parts.append(torch.arange(data.shape[axis]).reshape(shape))
-    parts += [indices[..., k].to(torch.int64) for k in range(depth)]
+    parts += [cast_to(indices[..., k], torch.int64) for k in range(depth)]
     return torch.ops.aten.index.Tensor(data, parts)
 
 
 def _scatter_nd(call: Call, data: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
     depth = indices.shape[-1]
     reduction = call.attr("reduction", "none")
-    parts = [indices[..., k].to(torch.int64) for k in range(depth)]
+    parts = [cast_to(indices[..., k], torch.int64) for k in range(depth)]
     if reduction in ("none", "add"):
         return torch.index_put(data, parts, updates, accumulate=reduction == "add")
     if reduction not in _REDUCE:
@@ -192,7 +193,7 @@ def _top_k(call: Call, x: Tensor, k: Value = None) -> tuple[Tensor, Tensor]:
     largest = bool(call.attr("largest", 1))
     wide = x if x.dtype not in (torch.uint16, torch.uint32, torch.uint64) else x.to(torch.int64)
     values, indices = torch.sort(wide, dim=axis, descending=largest, stable=True)
-    return values.narrow(axis, 0, count).to(x.dtype), indices.narrow(axis, 0, count)
+    return cast_to(values.narrow(axis, 0, count), x.dtype), indices.narrow(axis, 0, count)
 
 
 def _scan(function: Any, neutral: int, call: Call, x: Tensor, axis: Value) -> Tensor:
@@ -202,7 +203,7 @@ def _scan(function: Any, neutral: int, call: Call, x: Tensor, axis: Value) -> Te
     if exclusive:
         pad = torch.full_like(x.narrow(along, 0, 1), neutral)
         x = torch.cat([pad, x.narrow(along, 0, x.shape[along] - 1)], along)
-    y = function(x, along).to(x.dtype)
+    y = cast_to(function(x, along), x.dtype)
     return y.flip(along) if reverse else y
 
 

@@ -11,6 +11,7 @@ from fusec.importers.onnx.ops.support import (
     as_array,
     axes_of,
     axis_of,
+    cast_to,
     highest,
     list_of,
     lowest,
@@ -51,7 +52,7 @@ def _reduction(
             value = value if reduced is None else function(value, reduced, keep)
             return value if after is None else after(value)
 
-        return widened(whole)(x).to(x.dtype)
+        return cast_to(widened(whole)(x), x.dtype)
 
     def host(call: Call, x: Array, axes: Value = None) -> Array:
         assert numpy is not None

@@ -65,6 +65,11 @@ def widened(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor
     return run
 
 
+def cast_to(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return the tensor in another type; a cast to its own type would leave nodes in a trace."""
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)
+
+
 def widen(tensor: torch.Tensor) -> torch.Tensor:
     """Return int64 for the unsigned types that torch cannot compute with."""
     return tensor.to(torch.int64) if tensor.dtype in WIDE else tensor
@@ -143,5 +148,5 @@ def highest(dtype: torch.dtype) -> float | int | bool:
 
 def wrap_negative(indices: torch.Tensor, size: Int) -> torch.Tensor:
     """Return int64 indices with negative ones counted from the end."""
-    indices = indices.to(torch.int64)
+    indices = cast_to(indices, torch.int64)
     return torch.where(indices < 0, indices + size, indices)

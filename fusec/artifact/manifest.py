@@ -1,0 +1,196 @@
+"""The manifest: a plan without its weights' bytes, as JSON data.
+
+{"templates": [[key, Template]], "forms": [[hash, Form]],
+ "structures": [[hash, Structure]], "members": [[name, Member]],
+ "weights": [[hash, offset, length, TensorSpec]], "executor": Executor, "threads": 2,
+ "profile": ..., "explain": ...}
+
+Offsets count from the first weight, so the manifest does not depend on its own length. Pairs,
+not objects, so that order is kept and any name, the empty one too, is just data.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fusec.artifact.layout import align
+from fusec.ir.errors import ArtifactError
+from fusec.ir.plan import Executor, Form, Member, PlanData, Structure, Variant
+from fusec.ir.records import Json, from_json, to_json
+from fusec.ir.template import (
+    Body,
+    DType,
+    Guard,
+    Predicate,
+    Recipe,
+    Ref,
+    Row,
+    RowsKind,
+    Symbol,
+    Template,
+    TensorSpec,
+)
+
+__all__ = ["Entry", "Manifest", "decode", "encode", "parse", "weight_table"]
+
+_RECORDS = {
+    record.__name__: record
+    for record in (
+        Body,
+        DType,
+        Executor,
+        Form,
+        Guard,
+        Member,
+        Predicate,
+        Recipe,
+        Ref,
+        Row,
+        RowsKind,
+        Structure,
+        Symbol,
+        Template,
+        TensorSpec,
+        Variant,
+    )
+}
+_TABLES = ("templates", "forms", "structures", "members")
+_PARTS = (*_TABLES, "weights", "executor", "threads", "profile", "explain")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a weight lies; offset from the first weight, both in bytes."""
+
+    offset: int
+    length: int
+    spec: TensorSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A manifest as read: records are built, their contents are not checked yet."""
+
+    templates: Mapping[str, object]
+    forms: Mapping[str, object]
+    structures: Mapping[str, object]
+    members: Mapping[str, object]
+    weights: Mapping[str, Entry]
+    executor: object
+    threads: object
+    profile: Json
+    explain: Json
+
+
+def weight_table(plan: PlanData) -> dict[str, Entry]:
+    """Lay out the weights of a plan, in its order."""
+    table: dict[str, Entry] = {}
+    end = 0
+    for key, blob in plan.weights.items():
+        table[key] = Entry(align(end), blob.data.nbytes, blob.spec)
+        end = align(end) + blob.data.nbytes
+    return table
+
+
+def encode(plan: PlanData, *, profile: Json, explain: Json) -> bytes:
+    """Give the manifest of a plan; equal plans give equal bytes.
+
+    Raises:
+        ValueError: a section holds a float that JSON cannot spell.
+        TypeError: a section holds something that is not JSON data.
+    """
+    weights = weight_table(plan).items()
+    data: dict[str, Json] = {
+        **{t: [[k, to_json(v)] for k, v in getattr(plan, t).items()] for t in _TABLES},
+        "weights": [[key, e.offset, e.length, to_json(e.spec)] for key, e in weights],
+        "executor": to_json(plan.executor),
+        "threads": plan.threads,
+        "profile": profile,
+        "explain": explain,
+    }
+    return json.dumps(data, separators=(",", ":"), allow_nan=False).encode()
+
+
+def parse(manifest: bytes) -> Json:
+    """Parse the manifest's text.
+
+    Raises:
+        ArtifactError: not UTF-8, not JSON, or nested too deep.
+    """
+    try:
+        return _loads(manifest.decode())
+    except ValueError as e:
+        raise ArtifactError(f"manifest is not JSON: {e}") from e
+    except RecursionError:
+        # The chain of a thousand frames says nothing.
+        raise ArtifactError("manifest is nested too deep") from None
+
+
+def decode(data: Json) -> Manifest:
+    """Build the records of a parsed manifest.
+
+    Raises:
+        ArtifactError: a part is missing, unknown, of another kind, or nested too deep.
+    """
+    if not isinstance(data, dict) or data.keys() != set(_PARTS):
+        raise ArtifactError(f"manifest does not have exactly the parts {', '.join(_PARTS)}")
+    try:
+        return Manifest(
+            templates=_table(data, "templates"),
+            forms=_table(data, "forms"),
+            structures=_table(data, "structures"),
+            members=_table(data, "members"),
+            weights=_entries(data["weights"]),
+            executor=_record(data["executor"]),
+            threads=data["threads"],
+            profile=data["profile"],
+            explain=data["explain"],
+        )
+    except RecursionError:
+        raise ArtifactError("records are nested too deep") from None
+
+
+def _loads(text: str) -> Json:
+    """Parse standard JSON; NaN and Infinity are not."""
+    data: Json = json.loads(text, parse_constant=_no_constant)
+    return data
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _record(data: Json) -> object:
+    return from_json(data, _RECORDS)
+
+
+def _list(data: Json, where: str) -> list[Json]:
+    if not isinstance(data, list):
+        raise ArtifactError(f"{where}: got {type(data).__name__}, wanted a list")
+    return data
+
+
+def _table(data: Mapping[str, Json], part: str) -> dict[str, object]:
+    table: dict[str, object] = {}
+    for pair in _list(data[part], part):
+        if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise ArtifactError(f"{part}: an entry is not a pair of a name and a record")
+        if pair[0] in table:
+            raise ArtifactError(f"{part}: {pair[0]!r} is there twice")
+        table[pair[0]] = _record(pair[1])
+    return table
+
+
+def _entries(data: Json) -> dict[str, Entry]:
+    table: dict[str, Entry] = {}
+    for row in _list(data, "weights"):
+        if not isinstance(row, list) or len(row) != 4:
+            raise ArtifactError("weights: an entry is not [hash, offset, length, spec]")
+        key, offset, length, spec = row[0], row[1], row[2], _record(row[3])
+        if not isinstance(key, str) or key in table:
+            raise ArtifactError(f"weights: {key!r} is no hash, or is there twice")
+        # A bool is an int to isinstance.
+        if type(offset) is not int or type(length) is not int or not isinstance(spec, TensorSpec):
+            raise ArtifactError(f"weight {key}: offset, length or spec is of another type")
+        table[key] = Entry(offset, length, spec)
+    return table

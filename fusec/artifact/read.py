@@ -1,0 +1,158 @@
+"""Reading a plan file: checked in full before anything is believed, weights mapped in place."""
+
+import mmap
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fusec.artifact.body import Flaw
+from fusec.artifact.check import check_plan
+from fusec.artifact.layout import FORMAT, HEADER_BYTES, MAGIC, Header, align
+from fusec.artifact.manifest import Entry, Manifest, decode, parse
+from fusec.ir.errors import ArtifactError
+from fusec.ir.plan import Blob, PlanData, blob_hash
+from fusec.ir.records import Json
+
+__all__ = ["PlanFile", "read_plan", "read_plan_file"]
+
+_PARALLEL_BYTES = 1 << 26
+"""From here on hashing is worth a few threads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlanFile:
+    """All that a plan file holds."""
+
+    plan: PlanData
+    profile: Json
+    explain: Json
+
+
+def read_plan(path: str | os.PathLike[str], *, verify: bool = True) -> PlanData:
+    """Read a plan from a file; its weights are read-only views of the mapped file.
+
+    Args:
+        path: a file that `write_plan` wrote. It may be replaced while the plan is in use, but not
+            changed in place.
+        verify: check every weight against its hash, which reads all of the file once, at 1 to 2
+            GB/s per core. Without it a damaged weight gives wrong answers.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, truncated, foreign or of another version.
+    """
+    return read_plan_file(path, verify=verify).plan
+
+
+def read_plan_file(path: str | os.PathLike[str], *, verify: bool = True) -> PlanFile:
+    """Read a plan with the profile and the explanation that are stored beside it.
+
+    Args:
+        path: as for `read_plan`.
+        verify: as for `read_plan`.
+
+    Raises:
+        ArtifactError: as for `read_plan`.
+    """
+    view = _map(path)
+    try:
+        header = _check_header(view)
+        manifest = decode(parse(bytes(view[HEADER_BYTES : HEADER_BYTES + header.manifest_bytes])))
+        blobs = _blobs(manifest.weights, view[header.data_start :])
+        plan = _plan(manifest, blobs)
+        check_plan(plan)
+        if verify:
+            _check_hashes(blobs)
+    except (ArtifactError, Flaw) as e:
+        # A file does not decide how long a message is.
+        raise ArtifactError(f"{path}: {str(e)[:500]}") from e
+    return PlanFile(plan=plan, profile=manifest.profile, explain=manifest.explain)
+
+
+def _map(path: str | os.PathLike[str]) -> memoryview:
+    """Map a regular file read-only; the views keep the mapping alive."""
+    try:
+        # A named pipe would block in open.
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            raise ArtifactError(f"{path}: it is not a regular file")
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise ArtifactError(f"{path}: the file is empty")
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except OSError as e:
+        raise ArtifactError(f"{path}: {e.strerror or e}") from e
+    except ValueError as e:
+        # A path with a zero byte, or a file that shrank between the two calls.
+        raise ArtifactError(f"{str(path)!r}: {e}") from e
+
+
+def _check_header(view: memoryview) -> Header:
+    start = bytes(view[: len(MAGIC)])
+    if start != MAGIC[: len(start)]:
+        raise ArtifactError("this is not a plan file")
+    if len(view) < HEADER_BYTES:
+        raise ArtifactError(f"the file is truncated: {len(view)} bytes")
+    header = Header.unpack(bytes(view[:HEADER_BYTES]))
+    if header.version != FORMAT:
+        raise ArtifactError(
+            f"format version {header.version}, this fusec reads {FORMAT}; compile the plan again "
+            "or use the fusec that wrote it"
+        )
+    if header.file_bytes != len(view):
+        kind = "truncated" if header.file_bytes > len(view) else "longer than written"
+        raise ArtifactError(
+            f"the file is {kind}: {len(view)} bytes, its header says {header.file_bytes}"
+        )
+    if header.data_start > len(view):
+        raise ArtifactError("the header is damaged: the manifest is longer than the file")
+    if not header.seals(view[HEADER_BYTES : HEADER_BYTES + header.manifest_bytes]):
+        raise ArtifactError("the manifest is damaged: its checksum differs")
+    return header
+
+
+def _blobs(table: Mapping[str, Entry], data: memoryview) -> dict[str, Blob]:
+    """Give each weight its part of the mapping; they lie one after another, without gaps."""
+    blobs: dict[str, Blob] = {}
+    end = 0
+    for key, entry in table.items():
+        if entry.offset != align(end) or entry.length < 0:
+            raise ArtifactError(f"weight {key}: it does not lie where the one before it ends")
+        end = entry.offset + entry.length
+        if end > len(data):
+            raise ArtifactError(f"weight {key}: ends at byte {end} of {len(data)}")
+        blobs[key] = Blob(entry.spec, data[entry.offset : end])
+    if end != len(data):
+        raise ArtifactError(f"{len(data) - end} bytes belong to no weight")
+    return blobs
+
+
+def _plan(manifest: Manifest, blobs: Mapping[str, Blob]) -> PlanData:
+    """Put a plan together; `check_plan` then finds what is not of the declared type."""
+    return PlanData(
+        templates=manifest.templates,  # type: ignore[arg-type]
+        forms=manifest.forms,  # type: ignore[arg-type]
+        structures=manifest.structures,  # type: ignore[arg-type]
+        members=manifest.members,  # type: ignore[arg-type]
+        weights=blobs,
+        executor=manifest.executor,  # type: ignore[arg-type]
+        threads=manifest.threads,  # type: ignore[arg-type]
+    )
+
+
+def _check_hashes(blobs: Mapping[str, Blob]) -> None:
+    """Compare every weight with its hash; hashing leaves the interpreter free, so threads help."""
+    if sum(blob.data.nbytes for blob in blobs.values()) < _PARALLEL_BYTES:
+        wrong = [key for key, blob in blobs.items() if blob_hash(blob.spec, blob.data) != key]
+    else:
+        # Its import costs more than hashing a small plan.
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            hashes = pool.map(lambda blob: blob_hash(blob.spec, blob.data), blobs.values())
+            wrong = [key for key, got in zip(blobs, hashes, strict=True) if got != key]
+    if wrong:
+        raise ArtifactError(
+            f"weight {wrong[0]} is damaged, {len(wrong)} of {len(blobs)} in all; "
+            "copy or compile the plan again"
+        )

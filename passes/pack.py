@@ -4,8 +4,8 @@
                                             ├─template──> outputs
     inputs ─────────────────────────────────┘
 
-Whatever depends on weights only belongs to the recipe, so that twins which store a weight transposed,
-reshaped, cast or scaled differently still meet in one template (DESIGN sections 1 and 4).
+Whatever depends on weights only belongs to the recipe, so that twins that store a weight
+transposed, reshaped, cast or scaled still meet in one template (DESIGN sections 1 and 4).
 """
 
 from collections.abc import Iterator, Mapping
@@ -54,6 +54,7 @@ def pack(program: Program) -> tuple[Template, Recipe]:
     recipe = Recipe(
         names=tuple(program.weights),
         aliases=program.aliases,
+        unused=program.unused,
         body=to_body(program.graph, raw, [*packed, *guarded], rename),
         guards=program.guards,
     )
@@ -107,7 +108,8 @@ def _nodes(value: object) -> list[fx.Node]:
 
 def _renamer(names: Mapping[str, str]) -> Rename:
     """Give a function from a symbolic extent to its text over the program's symbol names."""
-    symbols = {old: sympy.Symbol(new, positive=True, integer=True) for old, new in names.items()}
+    renamed = sympy.symbols(list(names.values()), positive=True, integer=True)
+    symbols = dict(zip(names, renamed, strict=True))
 
     def rename(extent: object) -> int | str:
         if not isinstance(extent, SymInt):

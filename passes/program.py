@@ -36,6 +36,8 @@ class Program:
     """Raw weights by fully qualified name, in the order of their placeholders."""
     aliases: tuple[tuple[str, str], ...]
     """Other names of tied weights: (alias, name in `weights`)."""
+    unused: tuple[str, ...]
+    """Names of weights that the source holds and does not use."""
     symbols: tuple[Symbol, ...]
     symbol_names: Mapping[str, str]
     """Symbol in the traced graph -> name in `symbols`."""

@@ -47,6 +47,7 @@ def unpack(
         output_names=tuple(f"y{i}" for i in range(len(template.body.results))),
         weights=dict(zip(names, weights if weights is not None else packed, strict=True)),
         aliases=(),
+        unused=(),
         symbols=(),
         symbol_names={},
         constraints=(),

@@ -8,7 +8,7 @@ import torch
 from fusec.ir.symbols import evaluate
 from fusec.ir.template import Template, TensorSpec
 from fusec.kernels.torch_graph import torch_dtype
-from fusec.runtime.request import Request
+from fusec.runtime.request import Choice, Request
 
 __all__ = ["Instance", "instances_of", "join"]
 
@@ -17,10 +17,8 @@ __all__ = ["Instance", "instances_of", "join"]
 class Instance:
     """One member with one sample: what executors run."""
 
-    template: str
-    """Key of the template."""
-    weights: tuple[str, ...]
-    """Hashes of the packed weights."""
+    choice: Choice
+    """The member's template and packed weights."""
     inputs: tuple[torch.Tensor, ...]
     """In template order, one row each, contiguous, freshly allocated."""
 
@@ -30,14 +28,13 @@ def instances_of(request: Request) -> list[Instance]:
 
     Every input is copied, so that neither the caller's memory nor its alignment can change a bit.
     """
-    key, weights = request.template.key, request.variant.weights
+    choice = request.choice
     if request.rows is None:
-        return [Instance(template=key, weights=weights, inputs=tuple(map(_own, request.inputs)))]
-    axes = request.template.input_axes
+        return [Instance(choice=choice, inputs=tuple(map(_own, request.inputs)))]
+    axes = choice.template.input_axes
     return [
         Instance(
-            template=key,
-            weights=weights,
+            choice=choice,
             inputs=tuple(
                 _own(t if axis is None else t.narrow(axis, row, 1))
                 for t, axis in zip(request.inputs, axes, strict=True)
@@ -58,7 +55,7 @@ def join(request: Request, answers: Sequence[tuple[torch.Tensor, ...]]) -> list[
     if not answers:
         return _no_rows(request)
     joined = []
-    for i, axis in enumerate(request.template.output_axes):
+    for i, axis in enumerate(request.choice.template.output_axes):
         parts = [answer[i] for answer in answers]
         joined.append(parts[0] if len(parts) == 1 else torch.cat(parts, dim=axis or 0))
     return joined
@@ -66,7 +63,7 @@ def join(request: Request, answers: Sequence[tuple[torch.Tensor, ...]]) -> list[
 
 def _no_rows(request: Request) -> list[torch.Tensor]:
     """Give outputs of zero rows in the right dtypes and shapes."""
-    template = request.template
+    template = request.choice.template
     empty = []
     for spec, axis in zip(_output_specs(template), template.output_axes, strict=True):
         shape = [evaluate(str(d), request.extents) for d in spec.shape]

@@ -8,7 +8,6 @@ from functools import partial
 
 import torch
 
-from fusec.ir.plan import PlanData
 from fusec.kernels.torch_graph import to_graph
 from fusec.runtime.cache import LockedCache
 from fusec.runtime.instances import Instance
@@ -24,22 +23,15 @@ class IsolatedExecutor:
         self._graphs: LockedCache[torch.fx.GraphModule] = LockedCache(limit=None)
         self._weights: LockedCache[tuple[torch.Tensor, ...]] = LockedCache(limit=4096)
 
-    def run(self, plan: PlanData, instances: Sequence[Instance]) -> list[tuple[torch.Tensor, ...]]:
-        """Answer each instance, in order.
-
-        Args:
-            plan: holds the templates and weights that the instances name.
-            instances: any mix of members and templates.
-        """
+    def run(self, instances: Sequence[Instance]) -> list[tuple[torch.Tensor, ...]]:
+        """Answer each instance, in order; any mix of members and templates."""
         with torch.inference_mode():
-            return [self._one(plan, instance) for instance in instances]
+            return [self._one(instance) for instance in instances]
 
-    def _one(self, plan: PlanData, instance: Instance) -> tuple[torch.Tensor, ...]:
-        body = plan.templates[instance.template].body
-        graph = self._graphs.get(instance.template, partial(to_graph, body))
-        weights = self._weights.get(
-            instance.weights, lambda: tuple(tensor_of(plan.weights[w]) for w in instance.weights)
-        )
+    def _one(self, instance: Instance) -> tuple[torch.Tensor, ...]:
+        choice = instance.choice
+        graph = self._graphs.get(choice.template.key, partial(to_graph, choice.template.body))
+        weights = self._weights.get(choice.hashes, lambda: tuple(map(tensor_of, choice.weights)))
         answer = graph(*instance.inputs, *weights)
         # An output may be a view of an input or a weight: hand out memory of its own.
         owned = {t.untyped_storage().data_ptr() for t in (*instance.inputs, *weights)}

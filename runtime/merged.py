@@ -10,7 +10,6 @@ from collections.abc import Callable, Hashable, Sequence
 
 import torch
 
-from fusec.ir.plan import PlanData
 from fusec.ir.template import Template
 from fusec.runtime.cache import LockedCache
 from fusec.runtime.instances import Instance
@@ -40,51 +39,52 @@ class MergedExecutor:
         self._programs: LockedCache[torch.nn.Module | None] = LockedCache(limit=64)
         self._stacks: LockedCache[tuple[torch.Tensor, ...]] = LockedCache(limit=16)
 
-    def run(self, plan: PlanData, instances: Sequence[Instance]) -> list[tuple[torch.Tensor, ...]]:
-        """Answer each instance, in order."""
+    def run(self, instances: Sequence[Instance]) -> list[tuple[torch.Tensor, ...]]:
+        """Answer each instance, in order; any mix of members and templates."""
         answers: list[tuple[torch.Tensor, ...]] = [()] * len(instances)
         batches: dict[Hashable, list[int]] = {}
         for i, instance in enumerate(instances):
-            shapes = tuple(tuple(t.shape) for t in instance.inputs)
-            batches.setdefault((instance.template, shapes), []).append(i)
+            key = (instance.choice.template.key, _shapes(instance))
+            batches.setdefault(key, []).append(i)
         for positions in batches.values():
             batch = [instances[i] for i in positions]
-            for i, answer in zip(positions, self._batch(plan, batch), strict=True):
+            for i, answer in zip(positions, self._batch(batch), strict=True):
                 answers[i] = answer
         return answers
 
-    def _batch(
-        self, plan: PlanData, batch: Sequence[Instance]
-    ) -> Sequence[tuple[torch.Tensor, ...]]:
-        first = batch[0]
-        if len(batch) == 1:
-            return self._isolated.run(plan, batch)
-        shared = frozenset(
-            i for i in range(len(first.weights)) if len({b.weights[i] for b in batch}) == 1
-        )
-        shapes = tuple(tuple(t.shape) for t in first.inputs)
-        key = (first.template, shapes, len(batch), shared)
-        template = plan.templates[first.template]
-        program = self._programs.get(key, lambda: self._build(template, shapes, len(batch), shared))
+    def _batch(self, batch: Sequence[Instance]) -> Sequence[tuple[torch.Tensor, ...]]:
+        """Run instances of one template and equal shapes."""
+        first = batch[0].choice
+        shapes, n = _shapes(batch[0]), len(batch)
+        hashes = tuple(b.choice.hashes for b in batch)
+        shared = frozenset(i for i in range(len(first.hashes)) if len({h[i] for h in hashes}) == 1)
+        program = None
+        if n > 1:
+            program = self._programs.get(
+                (first.template.key, shapes, n, shared),
+                lambda: self._build(first.template, shapes, n, shared),
+            )
         if program is None:
-            return self._isolated.run(plan, batch)
+            return self._isolated.run(batch)
         with torch.inference_mode():
             stacks = self._stacks.get(
-                (first.template, tuple(b.weights for b in batch)),
-                lambda: _stack_weights(plan, batch, shared),
+                (first.template.key, hashes), lambda: _stack_weights(batch, shared)
             )
-            inputs = [torch.stack([b.inputs[i] for b in batch]) for i in range(len(first.inputs))]
+            inputs = [
+                torch.stack([b.inputs[i] for b in batch]) for i in range(len(batch[0].inputs))
+            ]
             outputs = program(*inputs, *stacks)
             return list(zip(*(output.unbind(0) for output in outputs), strict=True))
 
 
-def _stack_weights(
-    plan: PlanData, batch: Sequence[Instance], shared: frozenset[int]
-) -> tuple[torch.Tensor, ...]:
-    stacks = []
-    for i in range(len(batch[0].weights)):
-        if i in shared:
-            stacks.append(tensor_of(plan.weights[batch[0].weights[i]]))
-        else:
-            stacks.append(torch.stack([tensor_of(plan.weights[b.weights[i]]) for b in batch]))
-    return tuple(stacks)
+def _shapes(instance: Instance) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(t.shape) for t in instance.inputs)
+
+
+def _stack_weights(batch: Sequence[Instance], shared: frozenset[int]) -> tuple[torch.Tensor, ...]:
+    """Stack each weight over the batch, except those equal in all its members."""
+    rows = [list(map(tensor_of, b.choice.weights)) for b in batch]
+    return tuple(
+        rows[0][i] if i in shared else torch.stack([row[i] for row in rows])
+        for i in range(len(rows[0]))
+    )

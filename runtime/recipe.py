@@ -44,7 +44,7 @@ def apply_recipe(recipe: Recipe, raw: Mapping[str, torch.Tensor]) -> tuple[torch
 
 def _check_names(recipe: Recipe, raw: Mapping[str, torch.Tensor]) -> None:
     aliases = dict(recipe.aliases)
-    unexpected = sorted(set(raw) - set(recipe.names) - set(aliases))
+    unexpected = sorted(set(raw) - set(recipe.names) - set(aliases) - set(recipe.unused))
     if unexpected:
         raise ConfigError(
             f"unexpected weights {_some(unexpected)}; this form has {_some(list(recipe.names))}"

@@ -7,21 +7,40 @@ import numpy as np
 import torch
 
 from fusec.ir.errors import ConfigError
-from fusec.ir.plan import Member, PlanData, Variant
+from fusec.ir.plan import Blob, Member
 from fusec.ir.symbols import ExtentError, check_request
 from fusec.ir.template import RowsKind, Template, TensorSpec
 from fusec.kernels.torch_graph import dtype_name, torch_dtype
 
-__all__ = ["Request", "read_request"]
+__all__ = ["Choice", "Request", "Target", "read_request"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Choice:
+    """A template with one member's packed weights, resolved: nothing is looked up later."""
+
+    template: Template
+    hashes: tuple[str, ...]
+    """Content hashes of the weights: equal hashes, equal bytes."""
+    weights: tuple[Blob, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Target:
+    """A member as it stood when a request came in; later edits of the plan do not reach it."""
+
+    name: str
+    member: Member
+    choices: tuple[Choice, ...]
+    """One per variant of the member, the general one first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Request:
     """One member's checked inputs."""
 
-    member: str
-    variant: Variant
-    template: Template
+    target: Target
+    choice: Choice
     inputs: tuple[torch.Tensor, ...]
     rows: int | None
     """Rows to run as instances; None when the request runs whole."""
@@ -29,33 +48,26 @@ class Request:
     extents: Mapping[str, int]
 
 
-def read_request(plan: PlanData, name: str, given: object) -> Request:
+def read_request(target: Target, given: object) -> Request:
     """Check a member's inputs against its template.
 
     Args:
-        plan: the plan that holds the member.
-        name: the member.
+        target: the member.
         given: an array (one-input models), a tuple in input order, or a mapping by input name.
 
     Raises:
-        ConfigError: unknown member or input, wrong dtype, shape, extent or number of rows.
+        ConfigError: unknown input, wrong dtype, shape, extent or number of rows.
     """
-    member = plan.members.get(name)
-    if member is None:
-        raise ConfigError(
-            f"the plan has no model {name!r}; it has {len(plan.members)}: {_some(plan.members)}"
-        )
+    name, member = target.name, target.member
     values = _by_position(name, member, given)
     problems: list[str] = []
-    for variant in member.variants:
-        template = plan.templates[plan.forms[variant.form].template]
-        tensors = _tensors(name, member, template, values)
-        problem, rows, extents = _match(name, member, template, tensors)
+    for choice in target.choices:
+        tensors = _tensors(name, member, choice.template, values)
+        problem, rows, extents = _match(name, member, choice.template, tensors)
         if problem is None:
             return Request(
-                member=name,
-                variant=variant,
-                template=template,
+                target=target,
+                choice=choice,
                 inputs=tensors,
                 rows=rows,
                 wants_numpy=not any(isinstance(v, torch.Tensor) for v in values),
@@ -161,8 +173,3 @@ def _match(
 def _show(shape: Sequence[int | str], axis: int | None = None) -> str:
     shown = ["rows" if i == axis else str(d) for i, d in enumerate(shape)]
     return "[" + ", ".join(shown) + "]"
-
-
-def _some(names: Mapping[str, object]) -> str:
-    shown = ", ".join(repr(n) for n in list(names)[:5])
-    return shown + (", ..." if len(names) > 5 else "")

@@ -45,6 +45,7 @@ class Captured:
         output_names: one per result.
         weights: raw weights in placeholder order, the module's own memory.
         aliases: (other name, name in `weights`) of tied weights.
+        unused: names of weights that the module holds and does not use.
         symbols: extents that vary, and what the model relies on.
         notes: what the caller should tell the user, in words.
     """
@@ -54,6 +55,7 @@ class Captured:
     output_names: tuple[str, ...]
     weights: Mapping[str, Tensor]
     aliases: tuple[tuple[str, str], ...]
+    unused: tuple[str, ...]
     symbols: Symbols
     notes: tuple[str, ...]
 
@@ -105,6 +107,7 @@ def program_of(
         output_names=captured.output_names,
         weights=captured.weights,
         aliases=captured.aliases,
+        unused=captured.unused,
         symbols=captured.symbols.symbols,
         symbol_names=captured.symbols.names,
         constraints=captured.symbols.constraints,
@@ -218,6 +221,7 @@ def _captured(
         output_names=tuple(output_names or (f"output_{i}" for i in range(len(results)))),
         weights={name: tensor for name, (_, tensor) in weights.items()},
         aliases=aliases,
+        unused=_unused(exported, {*weights, *(a for a, _ in aliases)}),
         symbols=symbols,
         notes=tuple(_fixed(inputs, names, dynamic)),
     )
@@ -262,6 +266,11 @@ def _placeholders(
             weights[name] = (node, tensor)
     used = {name: row for name, row in weights.items() if row[0].users}
     return inputs, used, tuple(a for a in aliases if a[1] in used)
+
+
+def _unused(exported: ExportedProgram, used: set[str]) -> tuple[str, ...]:
+    names = (str(n).removeprefix("inner.") for n in exported.state_dict)
+    return tuple(n for n in names if n not in used)
 
 
 def _tensor(exported: ExportedProgram, target: str) -> Tensor:

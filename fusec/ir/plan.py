@@ -22,6 +22,7 @@ __all__ = [
     "PlanData",
     "Reason",
     "Refusal",
+    "Structure",
     "Variant",
     "blob_hash",
 ]
@@ -77,8 +78,6 @@ class Form:
     template: str
     """Key of the template."""
     recipe: Recipe
-    structures: tuple[str, ...]
-    """Raw-structure hashes known to lead here, so that a twin is added without a trace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +97,20 @@ class Member:
     output_names: tuple[str, ...]
     variants: tuple[Variant, ...]
     """The general one first."""
+    weight_names: tuple[str, ...]
+    """This member's own raw weight names, one per name of its first form's recipe."""
     notes: tuple[str, ...]
     """What a person should know: how the batch axis was found, fallbacks, ..."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Structure:
+    """Where a raw structure leads: a file that has it gives up its weights, nothing is traced."""
+
+    forms: tuple[str, ...]
+    """Keys of the forms that such a file becomes, the general one first."""
+    notes: tuple[str, ...]
+    """The notes that its members carry."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,6 +135,8 @@ class PlanData:
     """By key."""
     forms: Mapping[str, Form]
     """By hash of the form."""
+    structures: Mapping[str, Structure]
+    """By hash of the raw structure; only those whose forms are all in the plan."""
     members: Mapping[str, Member]
     """By the name the user gave."""
     weights: Mapping[str, Blob]

@@ -154,6 +154,8 @@ class Recipe:
     """Raw weight names, one per argument of the body."""
     aliases: tuple[tuple[str, str], ...]
     """Other names of tied weights: (alias, name in `names`)."""
+    unused: tuple[str, ...]
+    """Names that may come along in a state dict and have no effect."""
     body: Body
     guards: tuple[Guard, ...]
     """One per trailing result of the body."""

@@ -60,6 +60,7 @@ def example_plan(*, seed: int = 0, n_members: int = 2) -> PlanData:
     recipe = Recipe(
         names=("fc.weight", "fc.bias"),
         aliases=(("tied.weight", "fc.weight"),),
+        unused=("fc.steps",),
         body=Body(
             arguments=(TensorSpec("float32", (3, 4)), TensorSpec("float32", (4,))),
             rows=(transpose,),
@@ -200,6 +201,7 @@ def _recipes(draw: st.DrawFn, n_weights: int) -> Recipe:
     return Recipe(
         names=names,
         aliases=tuple((draw(_text), n) for n in names[:1]),
+        unused=tuple(names[1:2]),
         body=draw(_bodies(raw, n_weights + len(guards), _fixed | _host)),
         guards=guards,
     )

@@ -1,0 +1,195 @@
+"""What became of the models: groups, why near-twins are apart, what a person should know."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fusec.ir.plan import Executor, Member, PlanData, Refusal
+from fusec.ir.template import RowsKind, Template, TensorSpec
+from fusec.passes.group import group, refusals
+
+__all__ = ["Explanation", "GroupInfo", "MergeInfo", "explain"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeInfo:
+    """How merged mode runs a group."""
+
+    rules: tuple[tuple[str, str, int], ...]
+    """(operator, rule, how many nodes); rules "vmap" and "loop" are fallbacks."""
+    notes: tuple[str, ...]
+    """Choices and refusals, such as the lowering of convolutions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupInfo:
+    """Members of one template."""
+
+    template: str
+    """Key of the template; the first 12 characters are shown."""
+    members: tuple[str, ...]
+    operators: tuple[str, ...]
+    """Operators of the template, in order."""
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    rows: RowsKind
+    symbols: tuple[str, ...]
+    """Extents that vary between requests, with ranges, then their constraints."""
+    weight_bytes: int
+    """Bytes of all members' packed weights, equal ones once."""
+    merge: MergeInfo | None
+    """How merged mode runs it; None in isolated mode and for groups of one."""
+
+    @property
+    def size(self) -> int:
+        """Number of members."""
+        return len(self.members)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Printable account of a plan; `to_json` gives it as data."""
+
+    executor: Executor
+    groups: tuple[GroupInfo, ...]
+    refusals: tuple[Refusal, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the account as JSON data."""
+        data = asdict(self)
+        for shown, info in zip(data["groups"], self.groups, strict=True):
+            shown["size"] = info.size
+        return data
+
+    def __str__(self) -> str:
+        models = sum(g.size for g in self.groups)
+        lines = [f"{_count(models, 'model')} in {_count(len(self.groups), 'group')}"]
+        lines.append(f"executor: {self.executor} ({_EXECUTOR_TEXT[self.executor]})")
+        for i, info in enumerate(self.groups):
+            lines += ["", *_group_lines(i, info)]
+        if self.refusals:
+            lines += ["", "Not grouped, though alike:"]
+            lines += [
+                f"  {r.reason}: {r.where}: {r.first_value} ({r.first}) "
+                f"against {r.second_value} ({r.second})"
+                for r in self.refusals
+            ]
+        if self.notes:
+            lines += ["", "Notes:"]
+            lines += [f"  {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+_EXECUTOR_TEXT: Mapping[Executor, str] = {
+    Executor.ISOLATED: "PyTorch, one call per instance; bytes never depend on company",
+    Executor.MERGED: "PyTorch, members of a group in one program; bits may depend on company",
+}
+
+
+def explain(plan: PlanData, merges: Mapping[str, MergeInfo]) -> Explanation:
+    """Account for a plan.
+
+    Args:
+        plan: the plan's data.
+        merges: template key -> how merged mode runs its group.
+    """
+    templates = {name: plan.templates[_first(plan, m)] for name, m in plan.members.items()}
+    infos = [
+        _group_info(plan, plan.templates[key], names, merges.get(key))
+        for key, names in group(templates).items()
+    ]
+    return Explanation(
+        executor=plan.executor,
+        groups=tuple(infos),
+        refusals=refusals(templates),
+        notes=_notes(plan),
+    )
+
+
+def _first(plan: PlanData, member: Member) -> str:
+    return plan.forms[member.variants[0].form].template
+
+
+def _group_info(
+    plan: PlanData, template: Template, names: tuple[str, ...], merge: MergeInfo | None
+) -> GroupInfo:
+    hashes = {w for n in names for v in plan.members[n].variants for w in v.weights}
+    member = plan.members[names[0]]
+    outputs = [template.body.spec_of(r) for r in template.body.results]
+    return GroupInfo(
+        template=template.key,
+        members=names,
+        operators=tuple(row.op for row in template.body.rows),
+        inputs=tuple(
+            _port(*port)
+            for port in zip(member.input_names, template.inputs, template.input_axes, strict=True)
+        ),
+        outputs=tuple(
+            _port(*port)
+            for port in zip(member.output_names, outputs, template.output_axes, strict=True)
+        ),
+        rows=template.rows,
+        symbols=(
+            *(f"{s.name} in {s.min}..{s.max or ''}" for s in template.symbols),
+            *template.constraints,
+        ),
+        weight_bytes=sum(plan.weights[h].data.nbytes for h in hashes),
+        merge=merge,
+    )
+
+
+def _port(name: str, spec: object, axis: int | None) -> str:
+    if not isinstance(spec, TensorSpec):
+        return f"{name}: {spec}"
+    shape = ", ".join("rows" if i == axis else str(d) for i, d in enumerate(spec.shape))
+    return f"{name}: {spec.dtype}[{shape}]"
+
+
+def _notes(plan: PlanData) -> tuple[str, ...]:
+    """Collect the members' notes, equal ones once, with how many models they are about."""
+    about: dict[str, list[str]] = {}
+    for name, member in plan.members.items():
+        for note in member.notes:
+            about.setdefault(note, []).append(name)
+    return tuple(
+        f"{note} ({names[0] if len(names) == 1 else _count(len(names), 'model')})"
+        for note, names in about.items()
+    )
+
+
+def _group_lines(index: int, info: GroupInfo) -> list[str]:
+    shown = ", ".join(info.members[:8]) + (", ..." if info.size > 8 else "")
+    lines = [
+        f"Group {index}: {_count(info.size, 'model')}, template {info.template[:12]}, "
+        f"{info.weight_bytes / 1e6:.2f} MB of weights",
+        f"  members:   {shown}",
+        f"  computes:  {_chain(info.operators)}",
+        f"  inputs:    {'; '.join(info.inputs)}",
+        f"  outputs:   {'; '.join(info.outputs)}",
+        f"  rows:      {_ROWS_TEXT[info.rows]}",
+    ]
+    if info.symbols:
+        lines.append(f"  extents:   {'; '.join(info.symbols)}")
+    if info.merge is not None:
+        rules = ", ".join(f"{n} {op} by {rule}" for op, rule, n in info.merge.rules)
+        lines.append(f"  merged:    {rules}")
+        lines += [f"             {note}" for note in info.merge.notes]
+    return lines
+
+
+_ROWS_TEXT: Mapping[RowsKind, str] = {
+    RowsKind.INDEPENDENT: "any number; each row is an instance",
+    RowsKind.SINGLE_ROW: "any number; the model itself takes one, each row is a run of its own",
+    RowsKind.WHOLE_REQUEST: "a request runs whole: rows depend on each other or there is no batch",
+}
+
+
+def _chain(operators: tuple[str, ...]) -> str:
+    names = [op.removeprefix("aten.").removesuffix(".default") for op in operators]
+    shown = " -> ".join(names[:12])
+    return shown + (f" -> ... ({len(names)} operators)" if len(names) > 12 else "")
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" + ("" if n == 1 else "s")

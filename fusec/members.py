@@ -1,0 +1,176 @@
+"""How a model joins a plan: captured programs, twins of a known structure, or bare weights."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from fusec.importers.importing import Imported, Twin
+from fusec.ir.errors import ConfigError
+from fusec.ir.plan import Blob, Form, Member, Structure, Variant
+from fusec.ir.records import to_json
+from fusec.ir.template import Recipe, Template
+from fusec.passes.canonicalise import canonicalise
+from fusec.passes.pack import pack
+from fusec.passes.program import Program
+from fusec.registry import Registry
+from fusec.runtime.recipe import apply_recipe
+from fusec.runtime.weights import blob_of, check_finite
+
+__all__ = ["put_imported", "put_like", "put_twin"]
+
+
+def put_imported(registry: Registry, name: str, imported: Imported, *, replacing: bool) -> None:
+    """Add a freshly captured model: canonicalise, cut, pack.
+
+    Args:
+        registry: of the plan.
+        name: of the member.
+        imported: the captured programs, the general one first.
+        replacing: whether a member of this name must be there, or must not.
+
+    Raises:
+        ConfigError: a weight holds NaN.
+        UnsupportedError: an operator outside the operator set.
+    """
+    templates: dict[str, Template] = {}
+    forms: dict[str, Form] = {}
+    blobs: dict[str, Blob] = {}
+    variants = []
+    for program in imported.programs:
+        check_finite(program.weights)
+        key, template, form = _form(program)
+        templates[form.template] = template
+        forms[key] = form
+        variants.append(Variant(form=key, weights=_store(form.recipe, program.weights, blobs)))
+    first = imported.programs[0]
+    own = imported.weight_names
+    member = Member(
+        input_names=first.input_names,
+        output_names=first.output_names,
+        variants=tuple(variants),
+        weight_names=tuple(own.get(n, n) for n in forms[variants[0].form].recipe.names),
+        notes=imported.notes,
+    )
+    structures = {}
+    if imported.structure is not None:
+        keys = tuple(v.form for v in variants)
+        structures[imported.structure] = Structure(forms=keys, notes=imported.notes)
+    registry.put(
+        name,
+        member,
+        templates=templates,
+        forms=forms,
+        weights=blobs,
+        structures=structures,
+        replacing=replacing,
+    )
+
+
+def put_twin(registry: Registry, name: str, twin: Twin, *, replacing: bool) -> None:
+    """Add a file whose raw structure the plan knows: nothing is traced, only weights are taken.
+
+    Raises:
+        ConfigError: a weight holds NaN or breaks a guard.
+    """
+    structure = registry.structure(twin.structure)
+    assert structure is not None
+    names = registry.form(structure.forms[0]).recipe.names
+    member = Member(
+        input_names=twin.input_names,
+        output_names=twin.output_names,
+        variants=tuple(Variant(form=f, weights=()) for f in structure.forms),
+        weight_names=tuple(twin.weight_names.get(n, n) for n in names),
+        notes=structure.notes,
+    )
+    _put_raw(registry, name, member, twin.weights, replacing=replacing)
+
+
+def put_like(
+    registry: Registry, name: str, weights: Mapping[str, object], like: str, *, replacing: bool
+) -> None:
+    """Add a member from bare weights, in the form of another member.
+
+    Args:
+        registry: of the plan.
+        name: of the new member.
+        weights: raw weights under the names that `like` was imported with, as in a state dict.
+        like: an existing member.
+        replacing: whether a member of this name must be there, or must not.
+
+    Raises:
+        ConfigError: no such member; a weight that is missing, unexpected, of another dtype or
+            shape, NaN, or that breaks a guard.
+    """
+    member = registry.target(like).member
+    recipe = registry.form(member.variants[0].form).recipe
+    own = dict(zip(member.weight_names, recipe.names, strict=True))
+    raw = {own.get(str(k), str(k)): _as_tensor(str(k), v) for k, v in weights.items()}
+    _put_raw(registry, name, member, raw, replacing=replacing)
+
+
+def _form(program: Program) -> tuple[str, Template, Form]:
+    canonical, _ = canonicalise(program)
+    template, recipe = pack(canonical)
+    form = Form(template=template.key, recipe=recipe)
+    text = json.dumps(to_json(form), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest(), template, form
+
+
+def _put_raw(
+    registry: Registry,
+    name: str,
+    like: Member,
+    raw: Mapping[str, torch.Tensor],
+    *,
+    replacing: bool,
+) -> None:
+    """Pack raw weights in every form of a member and enter the result."""
+    registry.check_name(name, replacing=replacing)
+    check_finite(raw)
+    forms = {v.form: registry.form(v.form) for v in like.variants}
+    blobs: dict[str, Blob] = {}
+    variants = tuple(
+        Variant(form=v.form, weights=_store(forms[v.form].recipe, raw, blobs))
+        for v in like.variants
+    )
+    member = Member(
+        input_names=like.input_names,
+        output_names=like.output_names,
+        variants=variants,
+        weight_names=like.weight_names,
+        notes=like.notes,
+    )
+    templates = {f.template: registry.template(f.template) for f in forms.values()}
+    registry.put(
+        name,
+        member,
+        templates=templates,
+        forms=forms,
+        weights=blobs,
+        structures={},
+        replacing=replacing,
+    )
+
+
+def _store(
+    recipe: Recipe, raw: Mapping[str, torch.Tensor], blobs: dict[str, Blob]
+) -> tuple[str, ...]:
+    hashes = []
+    for tensor in apply_recipe(recipe, raw):
+        key, blob = blob_of(tensor)
+        blobs[key] = blob
+        hashes.append(key)
+    return tuple(hashes)
+
+
+def _as_tensor(name: str, value: object) -> torch.Tensor:
+    if isinstance(value, torch.Tensor):
+        return value.detach()
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiubc":
+        return torch.from_numpy(np.ascontiguousarray(value))
+    raise ConfigError(
+        f"weight {name!r} is a {type(value).__name__}; give torch tensors or NumPy arrays"
+    )

@@ -1,0 +1,186 @@
+"""The plan's mutable owner: members come and go under one lock, what they share is counted.
+
+Adding or removing the N-th member costs the same as the first: nothing is copied or swept.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TypeVar
+
+from fusec.ir.errors import ConfigError
+from fusec.ir.plan import Blob, Executor, Form, Member, PlanData, Structure
+from fusec.ir.template import Template
+from fusec.runtime.request import Choice, Target
+
+__all__ = ["Registry"]
+
+T = TypeVar("T")
+
+
+class Registry:
+    """Members, and the forms, templates and weights that at least one of them uses."""
+
+    def __init__(self, data: PlanData) -> None:
+        """Take over a plan's data; the mappings are copied, weights are not."""
+        self._lock = threading.Lock()
+        self._templates = dict(data.templates)
+        self._forms = dict(data.forms)
+        self._weights = dict(data.weights)
+        self._members: dict[str, Member] = {}
+        self._uses: Counter[str] = Counter()
+        self._structures = dict(data.structures)
+        self._executor = data.executor
+        self._threads = data.threads
+        for name, member in data.members.items():
+            self._enter(name, member)
+
+    def put(
+        self,
+        name: str,
+        member: Member,
+        *,
+        templates: Mapping[str, Template],
+        forms: Mapping[str, Form],
+        weights: Mapping[str, Blob],
+        structures: Mapping[str, Structure],
+        replacing: bool,
+    ) -> None:
+        """Add or replace a member in one step; running requests keep what they resolved.
+
+        Args:
+            name: of the member.
+            member: its record.
+            templates: new or known templates that it uses.
+            forms: new or known forms that it uses.
+            weights: new or known blobs that it uses.
+            structures: raw structures now known to lead to these forms.
+            replacing: the name must be there (True) or must be free (False).
+
+        Raises:
+            ConfigError: the name is taken, or not there.
+        """
+        with self._lock:
+            self.check_name(name, replacing=replacing)
+            _add(self._templates, templates)
+            _add(self._forms, forms)
+            _add(self._weights, weights)
+            _add(self._structures, structures)
+            old = self._members.get(name)
+            self._enter(name, member)
+            if old is not None:
+                self._leave(old)
+
+    def remove(self, name: str) -> None:
+        """Remove a member and all that nobody else uses.
+
+        Raises:
+            ConfigError: no such member.
+        """
+        with self._lock:
+            self.check_name(name, replacing=True)
+            self._leave(self._members.pop(name))
+
+    def check_name(self, name: str, *, replacing: bool) -> None:
+        """Raise ConfigError unless the name is there (replacing) or free (not replacing)."""
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"a model's name must be a non-empty string, got {name!r}")
+        if replacing and name not in self._members:
+            raise ConfigError(self._unknown(name))
+        if not replacing and name in self._members:
+            raise ConfigError(f"the plan already has a model {name!r}; use plan.replace")
+
+    def target(self, name: str) -> Target:
+        """Resolve a member for a request.
+
+        Raises:
+            ConfigError: no such member.
+        """
+        with self._lock:
+            member = self._members.get(name)
+            if member is None:
+                raise ConfigError(self._unknown(name))
+            choices = tuple(
+                Choice(
+                    template=self._templates[self._forms[v.form].template],
+                    hashes=v.weights,
+                    weights=tuple(self._weights[w] for w in v.weights),
+                )
+                for v in member.variants
+            )
+        return Target(name=name, member=member, choices=choices)
+
+    def structure(self, key: str) -> Structure | None:
+        """Give what a raw structure leads to, if it is known."""
+        return self._structures.get(key)
+
+    def form(self, key: str) -> Form:
+        """Give a form by key."""
+        return self._forms[key]
+
+    def template(self, key: str) -> Template:
+        """Give a template by key."""
+        return self._templates[key]
+
+    def data(self) -> PlanData:
+        """Give a snapshot of everything."""
+        with self._lock:
+            return PlanData(
+                templates=dict(self._templates),
+                forms=dict(self._forms),
+                structures=dict(self._structures),
+                members=dict(self._members),
+                weights=dict(self._weights),
+                executor=self._executor,
+                threads=self._threads,
+            )
+
+    @property
+    def executor(self) -> Executor:
+        """How the plan runs."""
+        return self._executor
+
+    @property
+    def threads(self) -> int | None:
+        """Threads of torch's pool while the plan runs; None leaves them alone."""
+        return self._threads
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def _enter(self, name: str, member: Member) -> None:
+        self._members[name] = member
+        for variant in member.variants:
+            form = self._forms[variant.form]
+            self._uses.update([variant.form, form.template, *variant.weights])
+
+    def _leave(self, member: Member) -> None:
+        for variant in member.variants:
+            template = self._forms[variant.form].template
+            for weight in variant.weights:
+                self._drop(weight, self._weights)
+            if self._drop(variant.form, self._forms):
+                self._structures = {
+                    k: s for k, s in self._structures.items() if variant.form not in s.forms
+                }
+            self._drop(template, self._templates)
+
+    def _drop(self, key: str, table: MutableMapping[str, Any]) -> bool:
+        """Count one use less; tell whether that was the last one."""
+        self._uses[key] -= 1
+        if self._uses[key] > 0:
+            return False
+        del self._uses[key]
+        del table[key]
+        return True
+
+    def _unknown(self, name: str) -> str:
+        shown = ", ".join(repr(n) for n in list(self._members)[:5])
+        more = ", ..." if len(self._members) > 5 else ""
+        return f"the plan has no model {name!r}; it has {len(self._members)}: {shown}{more}"
+
+
+def _add(known: dict[str, T], new: Mapping[str, T]) -> None:
+    """Add entries; known ones win, so that equal things stay one object in memory."""
+    for key, value in new.items():
+        known.setdefault(key, value)

@@ -29,14 +29,19 @@ def is_small(constant: Constant) -> bool:
     return kind in {_INT32, _INT64, _BOOL} and len(shape) <= 1 and count <= _SMALL
 
 
-def host_names(graph: Graph) -> set[str]:
+def host_names(graph: Graph, *, given: bool = True) -> set[str]:
     """Return the names whose values reach a position that an operator wants on the host.
 
     Names that are computed from the data of a request are not followed: they cannot be known
     while importing, so the constants before them need not be.
+
+    Args:
+        graph: the graph.
+        given: inputs hold data of a request. If not, they are followed as well: what comes back
+            then names the inputs that would have to be bound for the graph to be captured.
     """
     tainted: set[str] = set()
-    _taint(graph, tainted, graph.inputs)
+    _taint(graph, tainted, graph.inputs if given else ())
     needed: set[str] = set()
     before = -1
     # A loop's body feeds itself, so walk until nothing is added; twice is the usual count.

@@ -47,6 +47,7 @@ class LoadedModel:
         outputs: the same for the outputs.
         opsets: version by domain.
         bound: names of inputs that were fixed; they are constants of the graph.
+        unknown: nodes that cannot be evaluated; empty unless loading was told not to mind.
     """
 
     name: str
@@ -55,15 +56,20 @@ class LoadedModel:
     outputs: tuple[ValueInfo, ...]
     opsets: Mapping[str, int]
     bound: frozenset[str] = frozenset()
+    unknown: tuple[Unknown, ...] = ()
 
 
-def load_model(source: Source) -> LoadedModel:
+def load_model(
+    source: Source, *, first_opset: int = FIRST_OPSET, check_operators: bool = True
+) -> LoadedModel:
     """Read and check a model.
 
     External data is read only from inside the folder of the model file.
 
     Args:
         source: path of a file, the bytes of one, or a proto.
+        first_opset: oldest version of the default domain to accept.
+        check_operators: refuse operators that cannot be evaluated.
 
     Raises:
         ConfigError: the file is missing, damaged, or its data is not where it says.
@@ -72,13 +78,13 @@ def load_model(source: Source) -> LoadedModel:
     model, folder, name = _read(source)
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
         raise ConfigError(f"{name}: not an ONNX model: it has no graph")
-    opsets = _opsets(model, name)
+    opsets = _opsets(model, name, first_opset)
     reader = Reader(folder, name)
     for tensor in tensors_of(model):
         reader.check(tensor)
     parser = Parser(model, reader)
     graph = parser.parse()
-    if parser.unknown:
+    if parser.unknown and check_operators:
         raise ImportFailed(f"{name}: {_unknown(parser.unknown)}")
     infos = {value.name: value for value in model.graph.input}
     return LoadedModel(
@@ -87,6 +93,7 @@ def load_model(source: Source) -> LoadedModel:
         inputs=tuple(_info(infos[input_name]) for input_name in graph.inputs),
         outputs=tuple(_info(value) for value in model.graph.output),
         opsets=opsets,
+        unknown=tuple(parser.unknown),
     )
 
 
@@ -118,12 +125,12 @@ def _decode(data: bytes, name: str) -> onnx.ModelProto:
     return model
 
 
-def _opsets(model: onnx.ModelProto, name: str) -> dict[str, int]:
+def _opsets(model: onnx.ModelProto, name: str, first: int) -> dict[str, int]:
     opsets = {"" if o.domain == "ai.onnx" else o.domain: int(o.version) for o in model.opset_import}
     version = opsets.get("")
-    if version is not None and not FIRST_OPSET <= version <= LAST_OPSET:
+    if version is not None and not first <= version <= LAST_OPSET:
         raise ImportFailed(
-            f"{name}: opset {version} of the default domain; fusec imports {FIRST_OPSET} to "
+            f"{name}: opset {version} of the default domain; fusec imports {first} to "
             f"{LAST_OPSET}; convert the file with onnx.version_converter"
         )
     if not opsets:

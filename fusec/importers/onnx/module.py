@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -11,7 +12,7 @@ from fusec.importers.onnx.graph import Graph
 from fusec.importers.onnx.interpret import evaluate
 from fusec.importers.onnx.load import LoadedModel, ValueInfo
 from fusec.importers.onnx.structure import structure
-from fusec.importers.onnx.values import Array, Value
+from fusec.importers.onnx.values import Array, Value, has_torch_dtype, to_tensor
 
 
 class OnnxModule(nn.Module):
@@ -57,7 +58,7 @@ class OnnxModule(nn.Module):
         Raises:
             ImportFailed: a node cannot be evaluated; the message names it.
         """
-        return tuple(evaluate(self._graph, inputs, self._lookup))
+        return tuple(map(_result, evaluate(self._graph, inputs, self._lookup)))
 
     def _lookup(self, graph: Graph, name: str) -> Value:
         buffer = self._buffer_of.get((graph, name))
@@ -67,3 +68,12 @@ class OnnxModule(nn.Module):
         if (graph, name) not in self._host:
             self._host[graph, name] = graph.constants[name].array()
         return self._host[graph, name]
+
+
+def _result(value: Value) -> Any:
+    """Return an output as a tensor where torch has its dtype, shapes included."""
+    if isinstance(value, list):
+        return [_result(item) for item in value]
+    if isinstance(value, np.ndarray) and has_torch_dtype(value):
+        return to_tensor(value)
+    return value

@@ -8,8 +8,9 @@ from itertools import combinations
 import torch
 
 from fusec.ir.plan import Reason, Refusal
-from fusec.ir.template import Arg, Ref, Row, Spec, Template, TensorSpec
+from fusec.ir.template import Arg, DType, Ref, Row, Spec, Template, TensorSpec
 from fusec.kernels.operators import resolve
+from fusec.kernels.torch_graph import dtype_name
 
 __all__ = ["compare", "group", "refusals"]
 
@@ -122,37 +123,41 @@ def _rows(a: Template, b: Template) -> Iterable[_Difference]:
 def _attributes(
     where: str, first: Row, second: Row, a: Template, b: Template
 ) -> Iterable[_Difference]:
-    names = _argument_names(first.op)
-    one, two = _named(first, names), _named(second, names)
+    one, two = _named(first), _named(second)
     for name in dict.fromkeys([*one, *two]):
         x, y = one.get(name), two.get(name)
-        if x == y and type(x) is type(y):
-            continue
         label = f"{where}, {name}"
         if isinstance(x, Ref) and isinstance(y, Ref):
-            specs = list(_specs(Reason.WEIGHT_SHAPE, label, (_at(a, x),), (_at(b, y),)))
-            yield from specs
-            if specs:
-                continue
-            tied = len(a.weights) != len(b.weights)
-            reason = Reason.TIED_WEIGHTS if tied else Reason.WIRING
-            yield _Difference(reason, label, _describe(a, x), _describe(b, y))
-        else:
+            yield from _operands(label, x, y, a, b)
+        elif x != y or type(x) is not type(y):
             yield _Difference(Reason.ATTRIBUTE, label, _literal(x), _literal(y))
 
 
-def _named(row: Row, names: tuple[str, ...]) -> dict[str, Arg]:
-    values = {
-        names[i] if i < len(names) else f"argument {i}": arg for i, arg in enumerate(row.args)
-    }
-    return values | dict(row.kwargs)
+def _operands(label: str, x: Ref, y: Ref, a: Template, b: Template) -> Iterable[_Difference]:
+    first, second = _describe(a, x), _describe(b, y)
+    if first.startswith("weight") and second.startswith("weight"):
+        yield from _specs(Reason.WEIGHT_SHAPE, label, (a.body.spec_of(x),), (b.body.spec_of(y),))
+    if first != second:
+        tied = len(a.weights) != len(b.weights)
+        yield _Difference(Reason.TIED_WEIGHTS if tied else Reason.WIRING, label, first, second)
 
 
-def _argument_names(op: str) -> tuple[str, ...]:
-    target = resolve(op)
-    if isinstance(target, torch._ops.OpOverload):
-        return tuple(argument.name for argument in target._schema.arguments)
-    return ()
+def _named(row: Row) -> dict[str, Arg]:
+    """Give a call's arguments by name, those left out at their defaults."""
+    target = resolve(row.op)
+    schema = target._schema.arguments if isinstance(target, torch._ops.OpOverload) else ()
+    names = [a.name for a in schema]
+    given = {names[i] if i < len(names) else f"argument {i}": v for i, v in enumerate(row.args)}
+    defaults = {a.name: _plain(a.default_value) for a in schema}
+    return defaults | given | dict(row.kwargs)
+
+
+def _plain(value: object) -> Arg:
+    if isinstance(value, list):
+        return tuple(_plain(v) for v in value)
+    if isinstance(value, torch.dtype):
+        return DType(dtype_name(value))
+    return value if isinstance(value, bool | int | float | str) else None
 
 
 def _specs(
@@ -171,10 +176,6 @@ def _specs(
                 yield _Difference(reason, where, str(list(x.shape)), str(list(y.shape)))
         else:
             yield _Difference(reason, where, str(x), str(y))
-
-
-def _at(template: Template, ref: Ref) -> Spec:
-    return template.body.spec_of(ref)
 
 
 def _describe(template: Template, ref: Ref) -> str:

@@ -1,15 +1,14 @@
 """``fusec demo``: small real classifiers of many tenants, compiled into one plan and checked."""
 
-import json as json_module
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from fusec.cli.output import JsonFlag, emit_json, progress
 from fusec.demo.report import DemoReport
 
 __all__ = ["demo"]
@@ -32,7 +31,7 @@ def demo(
         Path | None,
         typer.Option("--output", "-o", help="Folder to keep demo.fusec in.", file_okay=False),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    json: JsonFlag = False,
 ) -> None:
     """Train small digit classifiers, compile them into one plan, compare with the originals.
 
@@ -43,19 +42,18 @@ def demo(
 
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def progress(phase: str, done: int, total: int) -> None:
-            known = total if total > 1 else None
-            bar.update(task, description=PHASES.get(phase, phase), completed=done, total=known)
-
+    starts = {"train": 0, "compile": tenants, "save": tenants + 1, "load": tenants + 2}
+    starts |= {"check": tenants + 3, "time": 2 * tenants + 3}
+    with progress(2 * tenants + 4) as tell:
         report = run_demo(
-            tenants=tenants, epochs=epochs, seed=seed, folder=output, progress=progress
+            tenants=tenants,
+            epochs=epochs,
+            seed=seed,
+            folder=output,
+            progress=lambda phase, done, total: tell(PHASES[phase], starts[phase] + done),
         )
     if json:
-        typer.echo(json_module.dumps(report.to_json(), indent=2))
+        emit_json(report.to_json())
     else:
         show(report, Console())
     if not report.agrees:

@@ -22,7 +22,7 @@ from fusec.ir.errors import ConfigError
 _FIRST_OPSET = 1
 
 
-class FusecRep(BackendRep):  # type: ignore[misc]
+class FusecRep(BackendRep):
     """A model that is ready to run."""
 
     def __init__(self, module: OnnxModule) -> None:
@@ -60,7 +60,7 @@ class FusecRep(BackendRep):  # type: ignore[misc]
         return values
 
 
-class FusecBackend(Backend):  # type: ignore[misc]
+class FusecBackend(Backend):
     """The backend interface of ``onnx``."""
 
     @classmethod

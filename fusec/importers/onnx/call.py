@@ -16,11 +16,19 @@ class _Required:
 
 REQUIRED: Final = _Required()
 
-Run = Callable[[Any, Sequence[Value], Mapping[str, Value]], list[Value]]
+# A value from outside a subgraph: by its name, or by graph and name for a constant inside it.
+Outer = str | tuple[Any, str]
+Run = Callable[[Any, Sequence[Value], Mapping[Outer, Value]], list[Value]]
 
 
-def _no_subgraphs(graph: Any, inputs: Sequence[Value], instead: Mapping[str, Value]) -> list[Value]:
+def _no_subgraphs(
+    graph: Any, inputs: Sequence[Value], instead: Mapping[Outer, Value]
+) -> list[Value]:
     raise ImportFailed("this node is evaluated outside a graph, so it cannot run a subgraph")
+
+
+def _nothing_free(graph: Any) -> dict[Outer, Value]:
+    return {}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +43,7 @@ class Call:
         outputs: declared output names; an empty one is not wanted.
         attributes: parsed attributes by name.
         evaluate: runs a subgraph with the outer scope visible.
-        scope: values visible around the node, by name.
+        free: gives the values from outside that a subgraph uses, constants included.
     """
 
     op: str
@@ -45,7 +53,7 @@ class Call:
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
     evaluate: Run = _no_subgraphs
-    scope: Mapping[str, Value] = dataclasses.field(default_factory=dict)
+    free: Callable[[Any], dict[Outer, Value]] = _nothing_free
 
     @property
     def n_outputs(self) -> int:
@@ -72,20 +80,16 @@ class Call:
         self,
         graph: Any,
         inputs: Sequence[Value],
-        instead: Mapping[str, Value] = MappingProxyType({}),
+        instead: Mapping[Outer, Value] = MappingProxyType({}),
     ) -> list[Value]:
         """Evaluate a subgraph attribute with the outer scope visible; return its outputs.
 
         Args:
             graph: the subgraph.
             inputs: one value per input of the subgraph.
-            instead: values that stand for names of the outer scope.
+            instead: values that stand for those that `free` gives, by the same keys.
         """
         return self.evaluate(graph, inputs, instead)
-
-    def free(self, graph: Any) -> dict[str, Value]:
-        """Return the values of the outer scope that a subgraph uses, by name, in order of use."""
-        return {name: self.scope[name] for name in graph.free() if name in self.scope}
 
     def where(self) -> str:
         """Return the words that name this node in messages."""

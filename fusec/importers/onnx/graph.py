@@ -1,7 +1,7 @@
 """A parsed ONNX graph: nodes with attributes as Python values, functions already expanded."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import onnx
@@ -88,6 +88,13 @@ class Graph:
             defined.update(node.call.outputs)
         found.update((name, None) for name in self.outputs if name not in defined)
         return list(found)
+
+    def all(self) -> "Iterator[Graph]":
+        """Yield this graph and all graphs inside it, outer first, in stored order."""
+        yield self
+        for node in self.nodes:
+            for inner in node.subgraphs:
+                yield from inner.all()
 
     def __hash__(self) -> int:
         return id(self)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
+from fusec.importers.onnx.call import Call, Outer
 from fusec.importers.onnx.graph import Graph, Node
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import Array, Value, elem_type, to_host, to_tensor
@@ -69,13 +70,9 @@ def _node(node: Node, scope: Scope, lookup: Lookup) -> tuple[Value, ...]:
     except KeyError as missing:
         node.call.fail(f"input {missing} is computed by nothing before this node")
 
-    def run(graph: Graph, values: Sequence[Value], instead: Mapping[str, Value]) -> list[Value]:
-        outer = ChainMap(dict(instead), *scope.maps) if instead else scope
-        return evaluate(graph, values, lookup, outer)
-
     call = node.call
     if node.subgraphs:
-        call = dataclasses.replace(call, evaluate=run, scope=scope)
+        call = _with_subgraphs(node, scope, lookup)
     try:
         result = apply(node.op, call, inputs)
     except FusecError as error:
@@ -87,7 +84,29 @@ def _node(node: Node, scope: Scope, lookup: Lookup) -> tuple[Value, ...]:
     return result if isinstance(result, tuple) else (result,)
 
 
-def apply(op: Op, call: object, inputs: Sequence[Value]) -> Value | tuple[Value, ...]:
+def _with_subgraphs(node: Node, scope: Scope, lookup: Lookup) -> Call:
+    """Return the node's call, able to run its subgraphs inside a scope."""
+
+    def run(graph: Graph, values: Sequence[Value], instead: Mapping[Outer, Value]) -> list[Value]:
+        if not instead:
+            return evaluate(graph, values, lookup, scope)
+
+        def inner(owner: Graph, name: str) -> Value:
+            return instead[owner, name] if (owner, name) in instead else lookup(owner, name)
+
+        names = {key: value for key, value in instead.items() if isinstance(key, str)}
+        return evaluate(graph, values, inner, ChainMap(names, *scope.maps))
+
+    def free(graph: Graph) -> dict[Outer, Value]:
+        found: dict[Outer, Value] = {n: scope[n] for n in graph.free() if n in scope}
+        for inner in graph.all():
+            found |= {(inner, name): lookup(inner, name) for name in inner.constants}
+        return found
+
+    return dataclasses.replace(node.call, evaluate=run, free=free)
+
+
+def apply(op: Op, call: Call, inputs: Sequence[Value]) -> Value | tuple[Value, ...]:
     """Evaluate one operator on values of either domain, converting as its record says."""
     if op.either:
         return op.run(call, *inputs)

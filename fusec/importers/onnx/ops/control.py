@@ -48,12 +48,12 @@ def _truth(call: Call, condition: Value) -> bool:
 def _cond(call: Call, condition: torch.Tensor, taken: Any, other: Any) -> tuple[Value, ...]:
     """Capture both branches; what they use from outside is handed in."""
     free = {**call.free(taken), **call.free(other)}
-    names = [name for name, value in free.items() if isinstance(value, torch.Tensor)]
-    operands = tuple(free[name] for name in names)
+    tensors = {key: value for key, value in free.items() if isinstance(value, torch.Tensor)}
+    operands = tuple(tensors.values())
 
     def branch(graph: Any) -> Any:
         def run(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            inner = dict(zip(names, values, strict=True))
+            inner = dict(zip(tensors, values, strict=True))
             # An output of torch.cond may not be one of its operands.
             return tuple(
                 result.clone() if any(result is value for value in values) else result
@@ -63,7 +63,10 @@ def _cond(call: Call, condition: torch.Tensor, taken: Any, other: Any) -> tuple[
         return run
 
     try:
-        results = torch.cond(condition.reshape(()), branch(taken), branch(other), operands)
+        # torch.cond itself would compile the interpreter; the operator under it only traces.
+        results = torch.ops.higher_order.cond(
+            condition.reshape(()), branch(taken), branch(other), operands
+        )
     except (RuntimeError, TypeError, AssertionError) as error:
         call.fail(
             "the condition is computed from the data of the request and the branches cannot be "

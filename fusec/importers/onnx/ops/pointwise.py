@@ -120,6 +120,8 @@ def _sign(x: Tensor) -> Tensor:
 
 
 def _prelu(call: Call, x: Tensor, slope: Tensor) -> Tensor:
+    if call.opset < 7 and slope.ndim == 1 and x.ndim > 2:
+        slope = slope.reshape(-1, *[1] * (x.ndim - 2))
     if x.dtype.is_floating_point and x.ndim >= 2:
         if slope.numel() == 1:
             return F.prelu(x, slope.reshape(1))

@@ -12,6 +12,7 @@ from functools import cache
 
 import torch
 
+import fusec.kernels.coupling.op
 import fusec.kernels.rnn.op
 import fusec.kernels.rnn_quantised.op
 import fusec.kernels.suppress.op  # noqa: F401  (these define the operators of torch.ops.fusec)
@@ -70,7 +71,12 @@ WHOLE: tuple[str, ...] = (
 )  # fmt: skip
 """ATen operators beyond the core tag, all overloads without `out` and without mutation."""
 
-CUSTOM: tuple[str, ...] = ("dynamic_quantize_lstm", "non_max_suppression", "rnn")
+CUSTOM: tuple[str, ...] = (
+    "dynamic_quantize_lstm",
+    "non_max_suppression",
+    "pairwise_coupling",
+    "rnn",
+)
 """Operators that `fusec.kernels` defines, each with a plain and a fake implementation."""
 
 _HOST: Mapping[str, Callable[..., object]] = {

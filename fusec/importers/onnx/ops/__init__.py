@@ -19,6 +19,11 @@ from fusec.importers.onnx.ops import (
     linear,
     linear_attention,
     loss,
+    ml_feature,
+    ml_label,
+    ml_linear,
+    ml_svm,
+    ml_tree,
     norm,
     patch,
     pointwise,
@@ -75,6 +80,11 @@ OPERATORS: Final[Mapping[Key, Op]] = unite(
     (
         attention.DOMAIN_OPS,
         contrib_quant.DOMAIN_OPS,
+        ml_feature.DOMAIN_OPS,
+        ml_label.DOMAIN_OPS,
+        ml_linear.DOMAIN_OPS,
+        ml_svm.DOMAIN_OPS,
+        ml_tree.DOMAIN_OPS,
         training.DOMAIN_OPS,
     ),
 )

@@ -2,28 +2,36 @@
 
 from collections.abc import Mapping
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fusec.importers.onnx.call import Call
 from fusec.importers.onnx.table import Op
 
-# Any value that cannot be a class: ONNX ignores nothing when the attribute is absent.
-_IGNORE_NONE = -(2**31)
-
 
 def _nll(call: Call, log_prob: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-    ignore = int(call.attr("ignore_index", _IGNORE_NONE))
-    reduction = str(call.attr("reduction", "mean"))
-    # Half precision has no NLL kernel on every device; the sum is short, compute it in float32.
+    """Pick -log_prob [N, C, ...] at target [N, ...], weigh it, reduce it."""
+    reduction, ignore = str(call.attr("reduction", "mean")), call.attr("ignore_index", None)
+    # The sums are over all elements: half precision would lose them.
     wide = log_prob if log_prob.element_size() >= 4 else log_prob.float()
-    scale = None if weight is None else weight.to(wide.dtype)
     target = target.long()
-    lone = wide.dim() == 1
-    if lone:
-        wide, target = wide.unsqueeze(0), target.reshape(1)
-    loss = F.nll_loss(wide, target, scale, ignore_index=ignore, reduction=reduction)
-    return (loss.squeeze(0) if lone and reduction == "none" else loss).to(log_prob.dtype)
+    ignored = None if ignore is None else target == int(ignore)
+    if ignored is not None:
+        target = torch.where(ignored, torch.zeros_like(target), target)
+    loss = -torch.gather(wide, 1, target.unsqueeze(1)).squeeze(1)
+    scale = None if weight is None else weight.to(wide.dtype)[target]
+    if ignored is not None:
+        scale = torch.ones_like(loss) if scale is None else scale
+        scale = torch.where(ignored, torch.zeros_like(scale), scale)
+    loss = loss if scale is None else loss * scale
+    if reduction == "sum":
+        loss = loss.sum()
+    elif reduction == "mean":
+        loss = loss.mean() if scale is None else loss.sum() / scale.sum()
+    elif reduction != "none":
+        call.fail(f"reduction is {reduction!r}, want none, sum or mean")
+    return loss.to(log_prob.dtype)
 
 
 def _nll_loss(call: Call, x: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

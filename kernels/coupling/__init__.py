@@ -1,0 +1,1 @@
+"""Pairwise coupling: class probabilities from the probabilities of all pairs of classes."""

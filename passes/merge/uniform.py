@@ -57,7 +57,9 @@ def merge_uniform(
         number = i - first_weight
         shared = number in shared_weights if number >= 0 else i in shared_inputs
         node = ground.graph.placeholder(source.name)
-        node.meta["val"] = source.meta["val"] if shared else stacked_value(source.meta["val"], n)
+        if values:
+            fake = source.meta["val"]
+            node.meta["val"] = fake if shared else stacked_value(fake, n)
         known[source] = _leaf(node, n, shared)
         if number >= 0:
             weights[node] = number

@@ -2,16 +2,31 @@
 
 from collections.abc import Mapping
 
-from fusec.passes.merge.rules import linear, norm, pointwise, shape
+from fusec.passes.merge.rules import (
+    attention,
+    conv,
+    index,
+    linear,
+    norm,
+    pointwise,
+    pool,
+    reduce,
+    shape,
+)
 from fusec.passes.merge.rules.rule import MergeRule, table
 
 __all__ = ["RULES", "MergeRule"]
 
 RULES: Mapping[str, MergeRule] = table(
     (
+        *attention.RULES,
+        *conv.RULES,
+        *index.RULES,
         *linear.RULES,
         *norm.RULES,
         *pointwise.RULES,
+        *pool.RULES,
+        *reduce.RULES,
         *shape.RULES,
     )
 )

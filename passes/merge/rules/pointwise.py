@@ -4,6 +4,7 @@ a [g, H, W], b [g, W]  ->  op(a, b.view(g, 1, W))
 """
 
 import torch
+from torch import fx
 
 from fusec.passes.merge.builder import Builder
 from fusec.passes.merge.operand import Call, Operand, Result
@@ -32,8 +33,21 @@ def common_dtype(operands: list[Operand]) -> torch.dtype:
     return torch.result_type(torch.empty(1, dtype=dims), torch.empty((), dtype=scalars))
 
 
+def _channel_forms(b: Builder, operands: dict[str, Operand]) -> dict[str, fx.Node] | None:
+    """Give operands as [B, g*C, ..] where all are at hand in this form: no axis is moved then."""
+    if len({operand.value.shape for operand in operands.values()}) != 1:
+        return None
+    if len({operand.dtype for operand in operands.values()}) != 1:
+        return None
+    forms = {k: b.ground.folded[o.node] for k, o in operands.items() if o.node in b.ground.folded}
+    return forms if len(forms) == len(operands) else None
+
+
 def _pointwise(b: Builder, call: Call) -> Result:
     operands = {k: v for k, v in call.arguments.items() if isinstance(v, Operand)}
+    channels = _channel_forms(b, operands)
+    if channels is not None:
+        return b.from_channels(b.apply(call, **channels))
     changes: dict[str, object] = {}
     rank = max(operand.rank for operand in operands.values())
     mixed = {k: o for k, o in operands.items() if k not in ("condition", "mask")}

@@ -1,0 +1,239 @@
+"""Views and transposes in one spelling each: `reshape` and `permute`, chains composed.
+
+view, flatten, unflatten, squeeze, unsqueeze, ...  ->  reshape(x, sizes)
+transpose, t, mT, movedim, swapaxes, ...           ->  permute(x, axes)
+select(x, d, i)                                    ->  reshape(slice(x, d, i, i + 1))
+"""
+
+import operator
+from collections.abc import Sequence
+from typing import Any, Final
+
+import torch
+from torch import fx
+
+from fusec.passes.canonicalise.extents import extent
+from fusec.passes.canonicalise.facts import is_call, same, same_shape, shape_of, tensor_of
+from fusec.passes.canonicalise.rewrite import Answer, Edit, Rule
+from fusec.passes.canonicalise.schema import arguments
+
+__all__ = ["RULES", "permute", "reshape"]
+
+aten = torch.ops.aten
+
+
+def reshape(edit: Edit, x: fx.Node, shape: Sequence[Any]) -> fx.Node | None:
+    """Emit the one spelling of a reshape: at most one -1, at the last symbolic extent.
+
+    None where an extent cannot be written over the inputs' symbols.
+    """
+    if same_shape(shape_of(x), shape):
+        return x
+    sizes: list[Any] = list(shape)
+    symbolic = [i for i, d in enumerate(sizes) if not isinstance(d, int)]
+    if symbolic and 0 not in sizes:
+        sizes[symbolic.pop()] = -1
+    for i in symbolic:
+        sizes[i] = extent(edit, sizes[i])
+        if sizes[i] is None:
+            return None
+    return edit.emit(aten.reshape.default, x, sizes)
+
+
+def permute(edit: Edit, x: fx.Node, axes: Sequence[int]) -> fx.Node:
+    """Emit a transposition; x itself for the identity."""
+    if list(axes) == list(range(len(axes))):
+        return x
+    return edit.emit(aten.permute.default, x, list(axes))
+
+
+_VIEWS: Final = (
+    aten.view.default, aten._unsafe_view.default, aten.view_copy.default,
+    aten.flatten.using_ints, aten.unflatten.int, aten.squeeze.default, aten.squeeze.dim,
+    aten.squeeze.dims, aten.unsqueeze.default, aten.ravel.default, aten.atleast_1d.default,
+    aten.atleast_2d.default, aten.reshape.default, aten.view_as.default,
+    aten.reshape_as.default, aten.unsqueeze_copy.default, aten.squeeze_copy.dim,
+)  # fmt: skip
+
+_TRANSPOSES: Final = (
+    aten.transpose.int, aten.t.default, aten.mT.default, aten.numpy_T.default,
+    aten.movedim.int, aten.movedim.intlist, aten.swapaxes.default, aten.swapdims.default,
+    aten.adjoint.default,
+)  # fmt: skip
+
+
+def _view(edit: Edit, node: fx.Node) -> Answer:
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    inner = source
+    while is_call(inner, aten.reshape.default) and isinstance(inner.args[0], fx.Node):
+        inner = inner.args[0]
+    if node.target is aten.reshape.default and inner is source:
+        return _as_spelled(edit, node, source)
+    return reshape(edit, inner, shape_of(node))
+
+
+def _as_spelled(edit: Edit, node: fx.Node, source: fx.Node) -> Answer:
+    """Respell a reshape only if that changes it."""
+    new = reshape(edit, source, shape_of(node))
+    if new is None or (new is not source and list(new.args[1]) == list(node.args[1])):  # type: ignore[arg-type]
+        return None
+    return new
+
+
+def _transpose(edit: Edit, node: fx.Node) -> Answer:
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    return permute(edit, source, _axes(node, len(shape_of(source))))
+
+
+def _axes(node: fx.Node, rank: int) -> list[int]:
+    """Find the order of axes by doing to small distinct extents what the node does."""
+    probe = torch.empty([2 + i for i in range(rank)], device="meta")
+    assert callable(node.target)
+    moved = node.target(probe, *node.args[1:], **node.kwargs)
+    return [int(d) - 2 for d in moved.shape]
+
+
+def _permute(edit: Edit, node: fx.Node) -> Answer:
+    source, axes = node.args[0], list(node.args[1])  # type: ignore[arg-type]
+    assert isinstance(source, fx.Node)
+    axes = [int(a) % len(axes) for a in axes]
+    if is_call(source, aten.permute.default):
+        inner = [int(a) % len(axes) for a in source.args[1]]  # type: ignore
+        assert isinstance(source.args[0], fx.Node)
+        return permute(edit, source.args[0], [inner[a] for a in axes])
+    return source if axes == list(range(len(axes))) else None
+
+
+def _expand(edit: Edit, node: fx.Node) -> Answer:
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    if same_shape(shape_of(source), shape_of(node)):
+        return source
+    if node.target is not aten.expand.default:
+        sizes = [extent(edit, d) for d in shape_of(node)]
+        return None if None in sizes else edit.emit(aten.expand.default, source, sizes)
+    if is_call(source, aten.expand.default):
+        return edit.emit(aten.expand.default, source.args[0], node.args[1])
+    before = (1,) * (len(shape_of(node)) - len(shape_of(source))) + shape_of(source)
+    # An extent that is kept is written -1: the sizes then say only what grows.
+    sizes = [
+        -1 if same(b, a) and i >= len(before) - len(shape_of(source)) else extent(edit, a)
+        for i, (b, a) in enumerate(zip(before, shape_of(node), strict=True))
+    ]
+    if None in sizes or sizes == list(node.args[1]):  # type: ignore[arg-type]
+        return None
+    return edit.emit(aten.expand.default, source, sizes)
+
+
+def _select(edit: Edit, node: fx.Node) -> Answer:
+    given = arguments(node)
+    source, dim, index = given["self"], given["dim"], given["index"]
+    if not isinstance(index, int):
+        return None
+    size = shape_of(source)[dim]
+    if index < 0 and not isinstance(size, int):
+        end = index + 1 if index != -1 else None
+        part = edit.emit(aten.slice.Tensor, source, dim, index, end)
+    else:
+        start = index % size if isinstance(size, int) else index
+        part = edit.emit(aten.slice.Tensor, source, dim, start, start + 1)
+    return reshape(edit, part, shape_of(node))
+
+
+def _slice(edit: Edit, node: fx.Node) -> Answer:
+    given = arguments(node)
+    source: fx.Node = given["self"]
+    dim, step = given["dim"], given["step"]
+    if same_shape(shape_of(source), shape_of(node)) and step == 1:
+        return source
+    size = shape_of(source)[dim]
+    start, end = _bound(given["start"], size, 0), _bound(given["end"], size, size)
+    if isinstance(end, int) and isinstance(size, int) and end == size:
+        end = None
+    start = 0 if start is None else start
+    new = edit.emit(aten.slice.Tensor, source, dim, start, end, step)
+    return None if new.args == node.args else new
+
+
+def _bound(value: Any, size: Any, absent: Any) -> Any:
+    """Count a slice's bound from the front where that can be known; None says to the end."""
+    if value is None:
+        return None if absent is size else absent
+    if isinstance(value, int) and isinstance(size, int):
+        return min(max(value + size if value < 0 else value, 0), size)
+    if isinstance(value, int) and value >= 2**62:
+        return None
+    return value
+
+
+def _piece(edit: Edit, node: fx.Node) -> Answer:
+    """One piece of a split, as a slice; of an unbind, as a slice without its axis."""
+    source, index = node.args
+    if not is_call(source, *_SPLITS) or not isinstance(index, int):
+        return None
+    given = arguments(source)
+    whole: fx.Node = given["self"]
+    dim: int = given["dim"]
+    dim = dim % len(shape_of(whole))
+    if source.target is aten.unbind.int:
+        part = edit.emit(aten.slice.Tensor, whole, dim, index, index + 1)
+        return reshape(edit, part, shape_of(node))
+    lengths = [tensor.shape[dim] for tensor in source.meta["val"]]
+    if not all(isinstance(n, int) for n in lengths):
+        return None
+    start = sum(lengths[:index])
+    end = start + lengths[index]
+    full = isinstance(shape_of(whole)[dim], int) and end == shape_of(whole)[dim]
+    if start == 0 and full:
+        return whole
+    return edit.emit(aten.slice.Tensor, whole, dim, start, None if full else end)
+
+
+_SPLITS: Final = (
+    aten.split.Tensor, aten.split.sizes, aten.split_with_sizes.default, aten.chunk.default,
+    aten.unsafe_split.Tensor, aten.unsafe_chunk.default, aten.tensor_split.sections,
+    aten.unbind.int, aten.unsafe_split_with_sizes.default, aten.split_with_sizes_copy.default,
+)  # fmt: skip
+
+
+def _stack(edit: Edit, node: fx.Node) -> Answer:
+    given = arguments(node)
+    shape = list(shape_of(node))
+    shape[given["dim"]] = 1
+    parts = [reshape(edit, part, shape) for part in given["tensors"]]
+    return None if None in parts else edit.emit(aten.cat.default, parts, given["dim"])
+
+
+def _cat(edit: Edit, node: fx.Node) -> Answer:
+    given = arguments(node)
+    parts: list[fx.Node] = given["tensors"]
+    if node.target is not aten.cat.default:
+        return edit.emit(aten.cat.default, parts, given["dim"])
+    if len(parts) == 1 and tensor_of(parts[0]) is not None:
+        return parts[0]
+    nested = [p for p in parts if is_call(p, aten.cat.default) and _dim(p) == given["dim"]]
+    if not nested:
+        return None
+    flat = [q for p in parts for q in (p.args[0] if p in nested else (p,))]
+    return edit.emit(aten.cat.default, flat, given["dim"])
+
+
+def _dim(node: fx.Node) -> int:
+    dim: int = arguments(node)["dim"] % len(shape_of(node))
+    return dim
+
+
+RULES: Final = (
+    Rule("view_to_reshape", _VIEWS, _view),
+    Rule("transpose_to_permute", _TRANSPOSES, _transpose),
+    Rule("compose_permutes", (aten.permute.default,), _permute),
+    Rule("compose_expands", (aten.expand.default, aten.broadcast_to.default,
+                             aten.expand_as.default), _expand),
+    Rule("select_to_slice", (aten.select.int,), _select),
+    Rule("spell_slice", (aten.slice.Tensor,), _slice),
+    Rule("split_to_slices", (operator.getitem,), _piece),
+    Rule("stack_to_cat", (aten.stack.default,), _stack),
+    Rule("flatten_cat", (aten.cat.default, aten.concat.default), _cat),
+)  # fmt: skip

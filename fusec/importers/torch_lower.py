@@ -51,8 +51,10 @@ def _mutates(node: fx.Node) -> bool:
 
 
 def _rewrite(graph: fx.Graph) -> None:
-    """Apply the table; right only where nothing is written to."""
+    """Apply the tables; right only where nothing is written to."""
     for node in list(graph.nodes):
+        if isinstance(node.target, torch._ops.OpOverload):
+            node.target = _main_name(node.target)
         rewrite = REWRITES.get(node.target) if node.op == "call_function" else None
         if rewrite is not None and rewrite(node):
             graph.erase_node(node)
@@ -101,6 +103,34 @@ def _arange(node: fx.Node) -> bool:
     start, end = (0, node.args[0]) if len(node.args) == 1 else (node.args[0], node.args[1])
     node.target, node.args = aten.arange.start_step, (start, end, 1)
     return False
+
+
+SYNONYMS: dict[str, str] = {
+    "__and__": "bitwise_and", "__or__": "bitwise_or", "__xor__": "bitwise_xor",
+    "__lshift__": "bitwise_left_shift", "__rshift__": "bitwise_right_shift",
+    "absolute": "abs", "adjoint": "mT", "arccos": "acos", "arccosh": "acosh", "arcsin": "asin",
+    "arcsinh": "asinh", "arctan": "atan", "arctan2": "atan2", "arctanh": "atanh",
+    "clip": "clamp", "concat": "cat", "concatenate": "cat", "divide": "div", "fix": "trunc",
+    "ger": "outer", "greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le",
+    "linalg_matmul": "matmul", "moveaxis": "movedim", "multiply": "mul", "negative": "neg",
+    "not_equal": "ne", "row_stack": "vstack", "special_digamma": "digamma", "special_erf": "erf",
+    "special_erfc": "erfc", "special_erfinv": "erfinv", "special_exp2": "exp2",
+    "special_expit": "sigmoid", "special_expm1": "expm1", "special_gammaln": "lgamma",
+    "special_i0": "i0", "special_log1p": "log1p", "special_log_softmax": "log_softmax",
+    "special_logit": "logit", "special_logsumexp": "logsumexp", "special_sinc": "sinc",
+    "special_softmax": "softmax", "subtract": "sub",
+    "true_divide": "div",
+}  # fmt: skip
+"""Second names that torch has for the same operator with the same arguments."""
+
+
+def _main_name(op: torch._ops.OpOverload) -> torch._ops.OpOverload:
+    name = SYNONYMS.get(op._schema.name.removeprefix("aten::"))
+    if name is None or op.namespace != "aten":
+        return op
+    packet = getattr(aten, name)
+    main = getattr(packet, op._overloadname, None)
+    return main if is_operator(main) else op
 
 
 REWRITES: dict[object, Rewrite] = {

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from fusec.importers.onnx.call import Call
 from fusec.importers.onnx.table import Op
@@ -72,6 +73,13 @@ def _cond(call: Call, condition: torch.Tensor, taken: Any, other: Any) -> tuple[
             "the condition is computed from the data of the request and the branches cannot be "
             f"captured together ({str(error).splitlines()[0] if str(error) else error!r}); bind "
             "the input that decides it, or run this model uncompiled"
+        )
+    before = {symbol for value in operands for symbol in free_unbacked_symbols(value)}
+    if any(free_unbacked_symbols(result) - before for result in results):
+        call.fail(
+            "the condition is computed from the data of the request and the branches cannot be "
+            "captured together: their results differ in shape; bind the input that decides it, "
+            "or run this model uncompiled"
         )
     return tuple(results)
 
@@ -207,6 +215,6 @@ def _pad_rows(value: torch.Tensor, length: int) -> torch.Tensor:
 OPS: Final[Mapping[str, Op]] = {
     "Identity": Op(run=_identity, either=True),
     "If": Op(run=_if, either=True),
-    "Loop": Op(run=_loop, either=True),
+    "Loop": Op(run=_loop, host=frozenset({0}), either=True),
     "Scan": Op(run=_scan, either=True),
 }

@@ -149,7 +149,7 @@ def _columns(value: Tensor) -> Tensor:
     return value.reshape(()) if value.numel() == 1 else value
 
 
-def _to_float(
+def matmul_integer_to_float(
     call: Call,
     a: Tensor,
     b: Tensor,
@@ -179,7 +179,7 @@ def _dynamic_matmul(
 ) -> Tensor:
     scale, zero = dynamic_parameters(a)
     levels = quantise(a, scale, zero, _UINT8)
-    return _to_float(call, levels, b, scale, b_scale, zero, b_zero, bias)
+    return matmul_integer_to_float(call, levels, b, scale, b_scale, zero, b_zero, bias)
 
 
 def _lstm(
@@ -263,7 +263,7 @@ _TABLE: Mapping[str, Op] = {
     "QLinearConcat": Op(run=_concat),
     "QLinearWhere": Op(run=_where),
     "QGemm": Op(run=_gemm),
-    "MatMulIntegerToFloat": Op(run=_to_float),
+    "MatMulIntegerToFloat": Op(run=matmul_integer_to_float),
     "DynamicQuantizeMatMul": Op(run=_dynamic_matmul),
     "DynamicQuantizeLSTM": Op(run=_lstm),
 }

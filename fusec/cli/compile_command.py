@@ -1,0 +1,110 @@
+"""``fusec compile``: from files and folders of models to one plan file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import fusec
+from fusec.cli.building import Built, Choices, build
+from fusec.cli.options import (
+    BatchAxisOption,
+    BindOption,
+    ExecutorOption,
+    NameFromOption,
+    Paths,
+    RecursiveOption,
+    SymbolOption,
+    ThreadsOption,
+    parse_batch_axes,
+    parse_bind,
+    parse_symbols,
+)
+from fusec.cli.output import JsonFlag, emit_json, megabytes, say
+from fusec.cli.sources import NameFrom, find_models
+from fusec.ir.errors import ConfigError
+
+__all__ = ["compile_models"]
+
+
+def compile_models(
+    paths: Paths,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Plan file to write.")],
+    recursive: RecursiveOption = False,
+    name_from: NameFromOption = NameFrom.FILE,
+    bind: BindOption = [],  # noqa: B006  # typer's way to say "may be given many times"
+    symbol: SymbolOption = [],  # noqa: B006
+    batch_axis: BatchAxisOption = [],  # noqa: B006
+    executor: ExecutorOption = None,
+    threads: ThreadsOption = None,
+    skip_failed: Annotated[
+        bool, typer.Option("--skip-failed", help="Leave out models that cannot be imported.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Compile models together into one plan file.
+
+    Models of one architecture share a group, each with its own weights.
+    If a model cannot be imported, nothing is written, unless --skip-failed is given.
+    """
+    choices = Choices(
+        bind=parse_bind(bind),
+        symbols=parse_symbols(symbol),
+        batch_axes=parse_batch_axes(batch_axis),
+        executor=executor,
+        threads=threads,
+    )
+    # Known only after minutes of work otherwise.
+    if not output.absolute().parent.is_dir():
+        raise ConfigError(f"{output}: there is no folder {output.parent}; make it")
+    found = find_models(paths, recursive=recursive, name_from=name_from)
+    for note in found.notes:
+        say(f"note: {note}", style="dim")
+    built = build(found, choices, skip_failed=skip_failed)
+    built.plan.save(output)
+    for failure in built.failures:
+        say(f"left out: {failure.path}: {failure.message}", style="yellow")
+    explanation = built.plan.explain()
+    if json:
+        emit_json(_as_json(output, built, explanation))
+    else:
+        _show(output, built, explanation, Console())
+
+
+def _as_json(output: Path, built: Built, explanation: "fusec.Explanation") -> dict[str, object]:
+    return {
+        "plan": str(output),
+        "bytes": output.stat().st_size,
+        "models": len(built.plan.members),
+        "failed": [failure.to_json() for failure in built.failures],
+        "explanation": explanation.to_json(),
+    }
+
+
+def _show(output: Path, built: Built, explanation: "fusec.Explanation", console: Console) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("group", "models", "weights", "members"):
+        table.add_column(column, justify="right" if column in ("models", "weights") else "left")
+    for group in explanation.groups:
+        members = ", ".join(group.members[:4]) + (", ..." if group.size > 4 else "")
+        size = megabytes(group.weight_bytes)
+        table.add_row(group.template[:12], str(group.size), size, Text(members))
+    console.print(table)
+    console.print(
+        Text(
+            f"{len(built.plan.members)} models in {len(explanation.groups)} groups, "
+            f"{megabytes(output.stat().st_size)} in {output}"
+        ),
+        soft_wrap=True,
+    )
+    if explanation.refusals:
+        console.print(
+            Text(
+                f"{len(explanation.refusals)} pairs of groups are alike and apart: "
+                f"`fusec explain {output}` says why"
+            ),
+            soft_wrap=True,
+        )

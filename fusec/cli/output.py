@@ -1,0 +1,58 @@
+"""Where text goes: results to standard output, everything else to standard error."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.text import Text
+
+__all__ = ["JsonFlag", "emit_json", "megabytes", "progress", "say", "stderr"]
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
+
+
+def emit_json(data: object) -> None:
+    """Print one JSON value to standard output.
+
+    Raises:
+        ValueError: a float that JSON cannot spell.
+    """
+    typer.echo(json.dumps(data, indent=2, allow_nan=False))
+
+
+def stderr() -> Console:
+    """Give a console on standard error; made anew, as the stream may have been redirected."""
+    return Console(stderr=True)
+
+
+def say(text: str, *, style: str = "") -> None:
+    """Print a line to standard error; nothing in it is taken for markup."""
+    stderr().print(Text(text, style=style), soft_wrap=True)
+
+
+def megabytes(n_bytes: int) -> str:
+    """Give a size for people."""
+    return f"{n_bytes / 1e6:.2f} MB"
+
+
+@contextmanager
+def progress(total: int | None) -> Iterator[Callable[[str, int], None]]:
+    """Show a bar on standard error while the block runs, where that is a terminal.
+
+    Yields:
+        A function to call with what is done now and how many steps are behind.
+    """
+    console = stderr()
+    columns = [SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}")]
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda what, done: bar.update(task, description=_escape(what), completed=done)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")

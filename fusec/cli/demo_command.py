@@ -13,6 +13,7 @@ from fusec.demo.report import DemoReport
 
 __all__ = ["demo"]
 
+WIDTH = 120
 PHASES = {
     "train": "training the models",
     "compile": "compiling them into one plan",
@@ -55,7 +56,9 @@ def demo(
     if json:
         emit_json(report.to_json())
     else:
-        show(report, Console())
+        console = Console()
+        # The tables need some width, which a file or a pipe has.
+        show(report, console if console.is_terminal else Console(width=WIDTH))
     if not report.agrees:
         raise typer.Exit(1)
 

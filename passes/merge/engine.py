@@ -24,10 +24,10 @@ from fusec.passes.merge.operand import (
     Slot,
     Value,
 )
-from fusec.passes.merge.report import PER_MEMBER, SHARED, VMAP, MergeUse
+from fusec.passes.merge.report import ALONE, PER_MEMBER, SHARED, VMAP, MergeUse
 from fusec.passes.merge.rules import RULES
 
-__all__ = ["Engine", "is_host", "operand_nodes"]
+__all__ = ["Engine", "is_host", "is_random", "operand_nodes"]
 
 aten = torch.ops.aten
 
@@ -48,7 +48,8 @@ def _is_data_dependent(value: object) -> bool:
     return bool(free_unbacked_symbols(value))  # type: ignore[arg-type]
 
 
-def _is_random(target: object) -> bool:
+def is_random(target: object) -> bool:
+    """Tell whether an operator may draw random numbers."""
     tags = target.tags if isinstance(target, torch._ops.OpOverload) else ()
     return torch.Tag.nondeterministic_seeded in tags
 
@@ -56,14 +57,16 @@ def _is_random(target: object) -> bool:
 class Engine:
     """Builds the merged graph call by call and keeps the report's lines."""
 
-    def __init__(self, ground: Ground, root: torch.nn.Module) -> None:
+    def __init__(self, ground: Ground, root: torch.nn.Module, gather: Gather) -> None:
         self.ground = ground
         self.root = root
-        self.gather = Gather(ground.graph)
+        self.gather = gather
         self.uses: list[MergeUse] = []
         self._elements: dict[tuple[Slot, int], Slot] = {}
 
-    def run(self, node: fx.Node, bundles: Sequence[Bundle], rows: int) -> Bundle:
+    def run(
+        self, node: fx.Node, bundles: Sequence[Bundle], rows: int, *, alone: bool = False
+    ) -> Bundle:
         """Merge `rows` calls like `node`.
 
         Args:
@@ -71,6 +74,7 @@ class Engine:
             bundles: one per operand occurrence, in the order of `operand_nodes`; each has one place
                 per row, or one place for all.
             rows: how many different results there are.
+            alone: only one member has this call.
 
         Returns:
             One place per row, or a single one where the result turns out to be shared.
@@ -80,7 +84,7 @@ class Engine:
         if is_host(node.meta["val"]) and not _is_data_dependent(node.meta["val"]):
             return self._host(node, bundles)
         if rows == 1:
-            self._note(node, SHARED, 1, "")
+            self._note(node, ALONE if alone else SHARED, 1, "")
             return (Place(self._single(node, bundles, 0), 0),)
         blocker = self._blocker(node)
         if blocker:
@@ -95,7 +99,7 @@ class Engine:
         """Say why a call cannot be merged at all; empty if it can."""
         if not isinstance(node.target, torch._ops.OpOverload):
             return "control flow runs per member"
-        if _is_random(node.target) and str(node.target) not in RULES:
+        if is_random(node.target) and str(node.target) not in RULES:
             return "random operators run per member"
         if node.target is aten.as_strided.default:
             return "reads memory by strides"

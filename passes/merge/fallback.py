@@ -14,6 +14,11 @@ from fusec.passes.merge.operand import Call, Operand, Value
 
 __all__ = ["inline", "trace"]
 
+aten = torch.ops.aten
+
+_VIEWS = {aten.view.default: aten.reshape.default, aten._unsafe_view.default: aten.reshape.default}
+"""Traced on contiguous operands; the real ones may be laid out otherwise."""
+
 
 @contextmanager
 def _no_hidden_loop() -> Iterator[None]:
@@ -69,7 +74,7 @@ def inline(graph: fx.Graph, traced: fx.GraphModule, operands: list[Operand]) -> 
             known[node] = next(arguments).node
         elif node.op == "call_function":
             known[node] = graph.call_function(
-                node.target,
+                _VIEWS.get(node.target, node.target),
                 fx.map_arg(node.args, known.__getitem__),
                 fx.map_arg(node.kwargs, known.__getitem__),
             )

@@ -18,7 +18,7 @@ class Gather:
     def __init__(self, graph: fx.Graph) -> None:
         self._graph = graph
         self._rows: dict[Place, fx.Node] = {}
-        self._slices: dict[tuple[Slot, int, int], fx.Node] = {}
+        self._slices: dict[tuple[Slot, int, int, int], fx.Node] = {}
         self._joined: dict[Bundle, fx.Node] = {}
 
     def row(self, place: Place) -> fx.Node:
@@ -49,6 +49,9 @@ class Gather:
             return self._graph.call_function(
                 aten.stack.default, ([self.row(place) for place in bundle], 0)
             )
+        step = _step(bundle)
+        if step > 1:
+            return self._slice(bundle[0].slot, bundle[0].row, bundle[-1].row + 1, step)
         pieces = [self._piece(run) for run in _runs(bundle)]
         if len(pieces) == 1:
             return pieces[0]
@@ -62,12 +65,21 @@ class Gather:
             return self._graph.call_function(aten.unsqueeze.default, (value, 0))
         if len(run) == first.slot.rows:
             return value
-        key = (first.slot, first.row, first.row + len(run))
+        return self._slice(first.slot, first.row, first.row + len(run), 1)
+
+    def _slice(self, slot: Slot, start: int, end: int, step: int) -> fx.Node:
+        key = (slot, start, end, step)
         if key not in self._slices:
-            self._slices[key] = self._graph.call_function(
-                aten.slice.Tensor, (value, 0, first.row, first.row + len(run))
-            )
+            args = (slot.value, 0, start, end) if step == 1 else (slot.value, 0, start, end, step)
+            self._slices[key] = self._graph.call_function(aten.slice.Tensor, args)
         return self._slices[key]
+
+
+def _step(bundle: Bundle) -> int:
+    """Give the distance of a bundle's rows where it is one and the same in one stack, else 0."""
+    slot, step = bundle[0].slot, bundle[1].row - bundle[0].row
+    even = all(p.slot is slot and p.row == bundle[0].row + i * step for i, p in enumerate(bundle))
+    return step if even and slot.grouped else 0
 
 
 def is_whole(bundle: Bundle) -> bool:

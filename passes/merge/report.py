@@ -4,10 +4,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["PER_MEMBER", "SHARED", "VMAP", "MergeReport", "MergeUse"]
+__all__ = ["ALONE", "PER_MEMBER", "SHARED", "VMAP", "MergeReport", "MergeUse"]
 
 SHARED = "shared"
 """Computed once, because nothing that it depends on differs between members."""
+
+ALONE = "alone"
+"""Only one member has this call, or something like it."""
 
 VMAP = "vmap"
 """No rule: the operator's batching rule in torch, traced and inlined."""
@@ -37,6 +40,8 @@ class MergeReport:
 
     members: int
     uses: tuple[MergeUse, ...]
+    apart: tuple[str, ...]
+    """Where members part: first calls that only some of them have."""
     layouts: Mapping[int, tuple[int, ...]]
     """Weight number -> order in which its stacked axes are best laid out in memory.
 
@@ -64,4 +69,5 @@ class MergeReport:
         counts = ", ".join(f"{rule} {n}" for rule, n in sorted(self.counts.items()))
         lines = [f"merged {self.members} members: {len(self.uses)} calls ({counts or 'none'})"]
         lines += [f"  {note}" for note in self.notes]
+        lines += [f"  {place}" for place in self.apart]
         return "\n".join(lines)

@@ -9,6 +9,7 @@ from fusec.ir.errors import ConfigError, UnsupportedError
 from fusec.passes.merge.builder import Ground
 from fusec.passes.merge.conv_cost import ConvCost
 from fusec.passes.merge.engine import Engine, operand_nodes
+from fusec.passes.merge.gather import Gather
 from fusec.passes.merge.operand import Bundle, Place, Slot
 from fusec.passes.merge.report import MergeReport
 from fusec.passes.merge.values import propagate, stacked_value
@@ -49,7 +50,7 @@ def merge_uniform(
     _check(program, n, shared_inputs, shared_weights)
     ground = Ground(fx.Graph(), conv_cost or ConvCost())
     root = torch.nn.Module()
-    engine = Engine(ground, root)
+    engine = Engine(ground, root, Gather(ground.graph))
     known: dict[fx.Node, Bundle] = {}
     weights: dict[fx.Node, int] = {}
     first_weight = len(program.input_names)
@@ -75,7 +76,7 @@ def merge_uniform(
     if values:
         propagate(merged)
     layouts = {weights[node]: order for node, order in ground.layouts.items() if node in weights}
-    return merged, MergeReport(members=n, uses=tuple(engine.uses), layouts=layouts)
+    return merged, MergeReport(members=n, uses=tuple(engine.uses), apart=(), layouts=layouts)
 
 
 def _check(

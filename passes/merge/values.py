@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch._subclasses import FakeTensorMode
 
 from fusec.passes.program import fake_mode
 
@@ -20,9 +21,14 @@ def _value(node: fx.Node) -> Any:
     return node.meta["val"]
 
 
-def propagate(graph: fx.GraphModule) -> None:
-    """Compute the fake value of every node from those of the placeholders."""
-    with torch.no_grad(), fake_mode(graph.graph):
+def propagate(graph: fx.GraphModule, mode: FakeTensorMode | None = None) -> None:
+    """Compute the fake value of every node from those of the placeholders.
+
+    Args:
+        graph: the merged graph.
+        mode: the placeholders' fake mode; None finds it.
+    """
+    with torch.no_grad(), mode or fake_mode(graph.graph):
         for node in graph.graph.nodes:
             if node.op == "call_function":
                 args = fx.map_arg(node.args, _value)

@@ -20,6 +20,7 @@ from fusec.importers.torch_lower import lower
 from fusec.importers.torch_patches import tracing
 from fusec.importers.torch_place import place_of_error
 from fusec.importers.torch_refuse import (
+    refuse_assignments,
     refuse_graph,
     refuse_module,
     refuse_mutation,
@@ -138,8 +139,10 @@ def _export(module: nn.Module, args: tuple[Tensor, ...], dynamic: Dynamic) -> Ex
         {axis: _dim(s) for axis, s in dynamic.get(i, {}).items()} for i in range(len(args))
     )
     try:
-        with tracing(), _quiet():
-            return export(module, args, dynamic_shapes=_nested(module, shapes), strict=False)
+        with tracing() as warned, _quiet():
+            exported = export(module, args, dynamic_shapes=_nested(module, shapes), strict=False)
+            refuse_assignments([str(w.message) for w in warned])
+            return exported
     except FusecError:
         raise
     except Exception as e:
@@ -231,10 +234,11 @@ def _fixed(inputs: Sequence[fx.Node], names: Sequence[str], dynamic: Dynamic) ->
     for i, node in enumerate(inputs):
         for axis, symbol in dynamic.get(i, {}).items():
             dim = node.meta["val"].shape[axis]
-            if not isinstance(dim, torch.SymInt):
+            fixed = dim.node.expr if isinstance(dim, torch.SymInt) else dim
+            if isinstance(dim, int) or fixed.is_number:
                 yield (
                     f"axis {axis} of input {names[i]} ({symbol.name}) was to vary, but the model "
-                    f"works for {int(dim)} only"
+                    f"works for {fixed} only"
                 )
 
 
@@ -292,13 +296,18 @@ def _identity(tensor: Tensor) -> object:
 def _rebuild(graph: fx.Graph, placeholders: Sequence[fx.Node]) -> fx.GraphModule:
     """Copy a graph with its placeholders in a new order and no dead ones."""
     new = fx.Graph()
-    values: dict[fx.Node, fx.Node] = {}
+    values: dict[fx.Node, Any] = {}
     for old in placeholders:
         values[old] = new.placeholder(old.name)
         values[old].meta = dict(old.meta)
     root = nn.Module()
     for node in graph.nodes:
         if node.op == "placeholder":
+            continue
+        number = _settled(node.meta.get("val"))
+        if number is not None:
+            # A symbol that the trace found to be one number; users take the number.
+            values[node] = number
             continue
         if node.op == "output":
             results = fx.map_arg(tuple(node.args[0]), values.__getitem__)
@@ -308,6 +317,13 @@ def _rebuild(graph: fx.Graph, placeholders: Sequence[fx.Node]) -> fx.GraphModule
             _adopt(root, graph.owning_module, str(node.target))
         values[node] = new.node_copy(node, values.__getitem__)
     return fx.GraphModule(root, new)
+
+
+def _settled(value: object) -> int | None:
+    """Give the value of a symbolic number that cannot vary any more."""
+    if isinstance(value, torch.SymInt) and value.node.expr.is_number:
+        return int(value.node.expr)
+    return None
 
 
 def _adopt(root: nn.Module, owner: nn.Module | None, path: str) -> None:

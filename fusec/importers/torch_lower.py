@@ -130,7 +130,7 @@ def _main_name(op: torch._ops.OpOverload) -> torch._ops.OpOverload:
         return op
     packet = getattr(aten, name)
     main = getattr(packet, op._overloadname, None)
-    return main if is_operator(main) else op
+    return main if isinstance(main, torch._ops.OpOverload) and is_operator(main) else op
 
 
 REWRITES: dict[object, Rewrite] = {

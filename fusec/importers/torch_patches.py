@@ -1,6 +1,7 @@
 """What is switched while a model is traced, and put back afterwards."""
 
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,16 +26,23 @@ def _no_hint(mask: object, is_causal: bool | None = None, size: int | None = Non
 
 
 @contextmanager
-def tracing() -> Iterator[None]:
-    """Trace inside: no gradients, no fused transformer kernels, recurrent layers kept whole."""
+def tracing() -> Iterator[list[warnings.WarningMessage]]:
+    """Trace inside: no gradients, no fused transformer kernels, recurrent layers kept whole.
+
+    Torch's warnings are about what we check ourselves; they are collected and not shown.
+
+    Yields:
+        The warnings.
+    """
     with _LOCK:
         module: Any = transformer
         fast, detect = torch.backends.mha.get_fastpath_enabled(), module._detect_is_causal_mask
         torch.backends.mha.set_fastpath_enabled(False)
         module._detect_is_causal_mask = _no_hint
         try:
-            with torch.no_grad(), RnnMode():
-                yield
+            with torch.no_grad(), RnnMode(), warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                yield caught
         finally:
             module._detect_is_causal_mask = detect
             torch.backends.mha.set_fastpath_enabled(fast)

@@ -1,5 +1,8 @@
 """What cannot be imported from PyTorch, found before or after tracing, with the place named."""
 
+import re
+from collections.abc import Sequence
+
 import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
@@ -13,7 +16,13 @@ from fusec.importers.torch_place import place_of_node
 from fusec.ir.errors import ImportFailed
 from fusec.kernels.operators import is_operator
 
-__all__ = ["refuse_graph", "refuse_module", "refuse_mutation", "refuse_statistics"]
+__all__ = [
+    "refuse_assignments",
+    "refuse_graph",
+    "refuse_module",
+    "refuse_mutation",
+    "refuse_statistics",
+]
 
 aten = torch.ops.aten
 
@@ -53,6 +62,28 @@ def _acts_in_training(part: nn.Module) -> bool:
     if isinstance(part, _InstanceNorm):
         return part.track_running_stats
     return isinstance(part, _BatchNorm | nn.RReLU | nn.FractionalMaxPool2d | nn.FractionalMaxPool3d)
+
+
+def refuse_assignments(warnings: Sequence[str]) -> None:
+    """Refuse modules that keep tensors in attributes while running.
+
+    Args:
+        warnings: what torch.export warned about.
+
+    Raises:
+        ImportFailed: names the attributes.
+    """
+    for text in warnings:
+        if "assigned during export" not in text:
+            continue
+        # Recurrent layers keep a list of their own weights, which the trace itself replaces.
+        names = [n for n in re.findall(r"self\.([\w.\[\]]+)", text) if "_flat_weights" not in n]
+        if names:
+            shown = ", ".join(n.removeprefix("inner.") for n in names)
+            raise ImportFailed(
+                f"the model stores tensors in {shown} while running; answers would depend on "
+                "earlier requests: pass that state in and return it"
+            )
 
 
 def refuse_mutation(exported: ExportedProgram) -> None:

@@ -358,7 +358,7 @@ def test_scan(backward: int) -> None:
 
 
 def _scale_function() -> onnx.FunctionProto:
-    """y = x * factor + offset, factor an attribute with a default, offset a constant inside."""
+    """Return x * factor + offset: factor an attribute with a default, offset a constant."""
     constant = helper.make_node("Constant", [], ["f"])
     attr = constant.attribute.add(name="value_float", ref_attr_name="factor")
     attr.type = onnx.AttributeProto.FLOAT

@@ -28,10 +28,15 @@ def _concat(call: Call, left: Array, right: Array) -> Value:
 
 
 def _split(call: Call, text: Array) -> tuple[Value, ...]:
-    """Split each string; shorter answers are filled with empty strings."""
+    """Split each string; shorter answers are filled with empty strings.
+
+    As in ONNX Runtime an empty string has no parts, and space at the end never counts when
+    splitting at space.
+    """
     delimiter = call.attr("delimiter", None) or None
     limit = call.attr("maxsplit", -1)
-    parts = [str(item).split(delimiter, limit) for item in text.ravel()]
+    items = [str(item) if delimiter else str(item).rstrip() for item in text.ravel()]
+    parts = [item.split(delimiter, limit) if item else [] for item in items]
     width = max((len(part) for part in parts), default=0)
     out = np.full((len(parts), width), "", dtype=object)
     for row, part in zip(out, parts, strict=True):

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fusec.importers.onnx.narrow import NARROW, wrap
 from fusec.importers.onnx.ops.cast import cast_tensor
+from fusec.importers.onnx.ops.support import cast_to
 from fusec.importers.onnx.values import TORCH, Value, is_traced, numpy_dtype, to_host
 
 # Integer types by ONNX element type number: least and greatest value.
@@ -72,17 +73,17 @@ def quantise(
     """
     y = x / scale
     if code not in RANGES:
-        y = y if zero_point is None else y + zero_point.to(y.dtype)
+        y = y if zero_point is None else y + cast_to(zero_point, y.dtype)
         if code in NARROW:
             return wrap(y, code)
         return cast_tensor(y, code, saturate)
     # float16 cannot hold a 16-bit zero point plus its range.
-    wide = torch.round(y).float() if y.element_size() < 4 else torch.round(y)
+    wide = cast_to(torch.round(y), torch.float32) if y.element_size() < 4 else torch.round(y)
     if zero_point is not None:
-        wide = wide + zero_point.to(wide.dtype)
+        wide = wide + cast_to(zero_point, wide.dtype)
     low, high = RANGES[code]
     dtype = NARROW[code].container if code in NARROW else TORCH[code]
-    return torch.clamp(wide, low, high).to(dtype)
+    return cast_to(torch.clamp(wide, low, high), dtype)
 
 
 def dequantise(x: Tensor, scale: Tensor, zero_point: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -96,10 +97,10 @@ def dequantise(x: Tensor, scale: Tensor, zero_point: Tensor | None, dtype: torch
     """
     work = torch.float64 if torch.float64 in (dtype, scale.dtype) else torch.float32
     if x.dtype == torch.int32 and zero_point is not None:
-        y = (x - zero_point).to(work)
+        y = cast_to(x - zero_point, work)
     else:
-        y = x.to(work) if zero_point is None else x.to(work) - zero_point.to(work)
-    return (y * scale.to(work)).to(dtype)
+        y = cast_to(x, work) if zero_point is None else cast_to(x, work) - cast_to(zero_point, work)
+    return cast_to(y * cast_to(scale, work), dtype)
 
 
 def narrowed(x: Tensor, code: int) -> Value:
@@ -118,10 +119,17 @@ def integer_dtype(terms: Any) -> torch.dtype:
 def as_int32(total: Tensor, terms: Any) -> Tensor:
     """Turn an exact integer sum into int32; sums that may pass 2**31 wrap as two's complement."""
     if isinstance(terms, int) and terms < 2**31 // 255**2:
-        return total.to(torch.int32)
-    return total.to(torch.int64).to(torch.int32)
+        return cast_to(total, torch.int32)
+    return cast_to(cast_to(total, torch.int64), torch.int32)
 
 
 def shifted(x: Tensor, zero_point: Tensor | None, dtype: torch.dtype) -> Tensor:
     """Return x - zero_point in `dtype`."""
-    return x.to(dtype) if zero_point is None else x.to(dtype) - zero_point.to(dtype)
+    return (
+        cast_to(x, dtype) if zero_point is None else cast_to(x, dtype) - cast_to(zero_point, dtype)
+    )
+
+
+def as_float(x: Tensor) -> Tensor:
+    """Return a tensor as float32."""
+    return cast_to(x, torch.float32)

@@ -11,6 +11,7 @@ from torch import Tensor
 from fusec.importers.onnx.call import Call
 from fusec.importers.onnx.ops import attention
 from fusec.importers.onnx.ops.contrib_quant import MICROSOFT, matmul_integer_to_float
+from fusec.importers.onnx.ops.support import cast_to
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import Value, is_traced, to_host, to_tensor
 
@@ -33,7 +34,7 @@ def _padding(call: Call, mask: Tensor, batch: Any, rows: Any, total: Any) -> Ten
         keep = columns < mask[:batch].unsqueeze(1)
         if mask.shape[0] != batch:
             keep = keep & (columns >= mask[batch : 2 * batch].unsqueeze(1))
-    keep = keep.to(torch.bool)
+    keep = cast_to(keep, torch.bool)
     if keep.dim() == 2:
         keep = keep[:, None, None, :]
     elif keep.dim() == 3:
@@ -50,11 +51,11 @@ def _attend(
     rows, total = q.shape[2], k.shape[2]
     added = bias
     if mask is not None:
-        padding = _padding(call, mask, q.shape[0], rows, total).to(q.dtype)
+        padding = cast_to(_padding(call, mask, q.shape[0], rows, total), q.dtype)
         added = padding if added is None else added + padding
     if call.attr("unidirectional", 0):
         ahead = torch.arange(total) > torch.arange(rows).unsqueeze(1) + (total - rows)
-        future = torch.where(ahead, torch.finfo(q.dtype).min, 0.0).to(q.dtype)
+        future = cast_to(torch.where(ahead, torch.finfo(q.dtype).min, 0.0), q.dtype)
         added = future if added is None else torch.where(ahead, future, added)
     scale = float(call.attr("scale", 0.0)) or None
     return _joined(F.scaled_dot_product_attention(q, k, v, attn_mask=added, scale=scale))
@@ -205,7 +206,7 @@ def _grouped(
     first = _past_lengths(past_key, to_tensor(lengths), rows)
     at = first.unsqueeze(1) + torch.arange(rows)
     if call.attr("do_rotary", 0):
-        where = at if positions is None else to_tensor(positions).long()
+        where = at if positions is None else cast_to(to_tensor(positions), torch.int64)
         pairs, tables = int(call.attr("rotary_interleaved", 0)), (to_tensor(cos), to_tensor(sin))
         q, k = (_rotate(call, part, *tables, where, pairs) for part in (q, k))
     if past_key is not None:
@@ -239,8 +240,8 @@ def _grouped_heads(
 def _past_lengths(past: Value, lengths: Tensor, rows: Any) -> Tensor:
     """Return how many past keys each row has; `lengths` is each row's total less one."""
     if past is None or to_tensor(past).shape[2] == 0:
-        return torch.zeros_like(lengths.reshape(-1).long())
-    return torch.clamp(lengths.reshape(-1).long() + 1 - rows, min=0)
+        return torch.zeros_like(cast_to(lengths.reshape(-1), torch.int64))
+    return torch.clamp(cast_to(lengths.reshape(-1), torch.int64) + 1 - rows, min=0)
 
 
 def _appended(past: Tensor, new: Tensor, at: Tensor, total: Value) -> Tensor:
@@ -258,7 +259,7 @@ def _capped(
     call: Call, q: Tensor, k: Tensor, v: Tensor, hidden: Tensor, bias: Tensor | None
 ) -> Tensor:
     scale, cap = float(call.attr("scale", 0.0)) or None, float(call.attr("softcap", 0.0))
-    mask = torch.where(hidden, -torch.inf, 0.0).to(q.dtype)
+    mask = cast_to(torch.where(hidden, -torch.inf, 0.0), q.dtype)
     mask = mask if bias is None else mask + bias
     if not cap:
         return _joined(F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale))

@@ -9,6 +9,7 @@ from torch import Tensor
 from fusec.importers.onnx.call import Call
 from fusec.importers.onnx.narrow import widen
 from fusec.importers.onnx.ops.contrib_quant import MICROSOFT
+from fusec.importers.onnx.ops.support import cast_to
 from fusec.importers.onnx.quantised import dequantise, spread
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import Value, elem_type, to_host, to_tensor
@@ -21,8 +22,8 @@ def unpacked(x: Tensor, bits: int) -> Tensor:
     if bits == 8:
         return x
     shifts = torch.arange(0, 8, bits, dtype=torch.int32)
-    parts = torch.bitwise_right_shift(x.to(torch.int32).unsqueeze(-1), shifts)
-    return torch.bitwise_and(parts, (1 << bits) - 1).to(torch.uint8).flatten(-2)
+    parts = torch.bitwise_right_shift(cast_to(x, torch.int32).unsqueeze(-1), shifts)
+    return cast_to(torch.bitwise_and(parts, (1 << bits) - 1), torch.uint8).flatten(-2)
 
 
 def _matmul_blocks(
@@ -38,11 +39,11 @@ def _matmul_blocks(
     rows, terms = int(call.attr("N")), int(call.attr("K"))
     bits, block = int(call.attr("bits", 4)), int(call.attr("block_size"))
     blocks = -(-terms // block)
-    values = unpacked(b.reshape(rows, blocks, -1), bits).float()
+    values = cast_to(unpacked(b.reshape(rows, blocks, -1), bits), torch.float32)
     zeros = _zeros(zero_points, rows, blocks, bits)
     scales = scales.reshape(rows, blocks)
     if group is not None:
-        order = group.long()[:terms]
+        order = cast_to(group, torch.int64)[:terms]
         flat = values.reshape(rows, -1)[:, :terms]
         weight = (flat - (zeros if isinstance(zeros, float) else zeros[:, order])) * scales[
             :, order
@@ -50,15 +51,15 @@ def _matmul_blocks(
     else:
         centred = values - (zeros if isinstance(zeros, float) else zeros.unsqueeze(2))
         weight = (centred * scales.unsqueeze(2)).reshape(rows, -1)[:, :terms]
-    return F.linear(a, weight.to(a.dtype), bias)
+    return F.linear(a, cast_to(weight, a.dtype), bias)
 
 
 def _zeros(zero_points: Tensor | None, rows: int, blocks: int, bits: int) -> Tensor | float:
     if zero_points is None:
         return float(1 << (bits - 1))
     if zero_points.dtype != torch.uint8:
-        return zero_points.reshape(rows, blocks).float()
-    return unpacked(zero_points.reshape(rows, -1), bits)[:, :blocks].float()
+        return cast_to(zero_points.reshape(rows, blocks), torch.float32)
+    return cast_to(unpacked(zero_points.reshape(rows, -1), bits)[:, :blocks], torch.float32)
 
 
 def _gather_blocks(
@@ -79,7 +80,7 @@ def _gather_blocks(
     zero = None if zero is None else spread(zero, table, axis, block)
     rows = dequantise(table, spread(scale, table, axis, block), zero, scale.dtype)
     gather_axis = int(call.attr("gather_axis", 0)) % rows.dim()
-    chosen = to_tensor(indices).long()
+    chosen = cast_to(to_tensor(indices), torch.int64)
     picked = torch.index_select(rows, gather_axis, chosen.reshape(-1))
     return picked.reshape(*rows.shape[:gather_axis], *chosen.shape, *rows.shape[gather_axis + 1 :])
 

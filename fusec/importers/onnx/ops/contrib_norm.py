@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fusec.importers.onnx.call import Call
 from fusec.importers.onnx.ops.contrib_quant import MICROSOFT
-from fusec.importers.onnx.ops.support import axis_of
+from fusec.importers.onnx.ops.support import axis_of, cast_to
 from fusec.importers.onnx.table import Op
 
 
@@ -33,7 +33,9 @@ def _simplified(call: Call, x: Tensor, gamma: Tensor) -> tuple[Tensor, ...]:
     y = F.rms_norm(x, list(x.shape[axis:]), gamma.expand(x.shape[axis:]), _epsilon(call))
     if not call.wants(1):
         return (y,)
-    return y, torch.rsqrt((x.float() ** 2).mean(dim=axes, keepdim=True) + _epsilon(call))
+    return y, torch.rsqrt(
+        (cast_to(x, torch.float32) ** 2).mean(dim=axes, keepdim=True) + _epsilon(call)
+    )
 
 
 def _joined(x: Tensor, skip: Tensor, bias: Tensor | None) -> Tensor:
@@ -73,17 +75,17 @@ def _embed(
     position_ids: Tensor | None = None,
 ) -> tuple[Tensor | None, ...]:
     """EmbedLayerNormalization: ids [B, S] -> [B, S, D] and the lengths by the mask [B]."""
-    total = F.embedding(ids.long(), words)
+    total = F.embedding(cast_to(ids, torch.int64), words)
     if position_ids is None:
         total = total + positions[: ids.shape[1]]
     else:
-        total = total + F.embedding(position_ids.long(), positions)
+        total = total + F.embedding(cast_to(position_ids, torch.int64), positions)
     if segments is not None and segment_table is not None:
-        total = total + F.embedding(segments.long(), segment_table)
+        total = total + F.embedding(cast_to(segments, torch.int64), segment_table)
     if mask is None:
         lengths = torch.zeros_like(ids[:, 0], dtype=torch.int32)
     else:
-        lengths = mask.sum(dim=1).to(torch.int32)
+        lengths = cast_to(mask.sum(dim=1), torch.int32)
     return _layer_norm(call, total, gamma, beta), lengths, total
 
 

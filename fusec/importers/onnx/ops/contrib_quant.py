@@ -16,8 +16,8 @@ from fusec.importers.onnx.ops.quant import (
     integer_matmul,
     quantize_linear,
 )
-from fusec.importers.onnx.ops.support import axis_of
-from fusec.importers.onnx.quantised import dequantise, quantise
+from fusec.importers.onnx.ops.support import axis_of, cast_to
+from fusec.importers.onnx.quantised import as_float, dequantise, quantise
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import elem_type
 from fusec.kernels.rnn.activations import Gate, arguments, resolve
@@ -35,7 +35,7 @@ def _real(x: Tensor, scale: Tensor, zero: Tensor | None) -> Tensor:
 def _back(y: Tensor, scale: Tensor, zero: Tensor | None, dtype: torch.dtype) -> Tensor:
     """Quantise float32 values to `dtype`."""
     zero = None if zero is None else zero.reshape(())
-    return quantise(y, scale.reshape(()).float(), zero, elem_type(dtype))
+    return quantise(y, as_float(scale.reshape(())), zero, elem_type(dtype))
 
 
 def _binary(function: Callable[[Tensor, Tensor], Tensor]) -> Op:
@@ -138,8 +138,8 @@ def _gemm(
     total = total if c is None else total + c
     scale = float(call.attr("alpha", 1.0)) * a_scale.reshape(()) * _columns(b_scale)
     if y_scale is None:
-        return total.float() * scale
-    scaled = total.float() * (scale / y_scale.reshape(()))
+        return as_float(total) * scale
+    scaled = as_float(total) * (scale / y_scale.reshape(()))
     zero = torch.zeros((), dtype=a.dtype) if y_zero is None else y_zero.reshape(())
     return quantise(scaled, torch.ones(()), zero, elem_type(zero.dtype))
 
@@ -163,8 +163,9 @@ def matmul_integer_to_float(
     a_zero = None if a_zero is None else a_zero.reshape(())
     b_zero = None if b_zero is None else _columns(b_zero)
     total = integer_matmul(a, b, a_zero, b_zero)
-    y = (total.float() * (a_scale.float().reshape(()) * _columns(b_scale).float())).to(
-        a_scale.dtype
+    y = cast_to(
+        as_float(total) * (as_float(a_scale).reshape(()) * as_float(_columns(b_scale))),
+        a_scale.dtype,
     )
     return y if bias is None else y + bias
 
@@ -211,15 +212,15 @@ def _lstm(
     results = [
         torch.ops.fusec.dynamic_quantize_lstm(
             x,
-            w[d].float() - w_zero[d].float(),
+            as_float(w[d]) - as_float(w_zero[d]),
             w_scale[d],
-            r[d].float() - r_zero[d].float(),
+            as_float(r[d]) - as_float(r_zero[d]),
             r_scale[d],
             None if b is None else torch.add(*b[d].chunk(2)),
             h0[d],
             c0[d],
             None if peephole is None else peephole[d],
-            None if lengths is None else lengths.long(),
+            None if lengths is None else cast_to(lengths, torch.int64),
             reverse=reverse,
             clip=clip,
             input_forget=bool(call.attr("input_forget", 0)),

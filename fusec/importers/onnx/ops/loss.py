@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusec.importers.onnx.call import Call
+from fusec.importers.onnx.ops.support import cast_to
 from fusec.importers.onnx.table import Op
 
 
@@ -14,13 +15,13 @@ def _nll(call: Call, log_prob: Tensor, target: Tensor, weight: Tensor | None) ->
     """Pick -log_prob [N, C, ...] at target [N, ...], weigh it, reduce it."""
     reduction, ignore = str(call.attr("reduction", "mean")), call.attr("ignore_index", None)
     # The sums are over all elements: half precision would lose them.
-    wide = log_prob if log_prob.element_size() >= 4 else log_prob.float()
-    target = target.long()
+    wide = log_prob if log_prob.element_size() >= 4 else cast_to(log_prob, torch.float32)
+    target = cast_to(target, torch.int64)
     ignored = None if ignore is None else target == int(ignore)
     if ignored is not None:
         target = torch.where(ignored, torch.zeros_like(target), target)
     loss = -torch.gather(wide, 1, target.unsqueeze(1)).squeeze(1)
-    scale = None if weight is None else weight.to(wide.dtype)[target]
+    scale = None if weight is None else cast_to(weight, wide.dtype)[target]
     if ignored is not None:
         scale = torch.ones_like(loss) if scale is None else scale
         scale = torch.where(ignored, torch.zeros_like(scale), scale)
@@ -31,7 +32,7 @@ def _nll(call: Call, log_prob: Tensor, target: Tensor, weight: Tensor | None) ->
         loss = loss.mean() if scale is None else loss.sum() / scale.sum()
     elif reduction != "none":
         call.fail(f"reduction is {reduction!r}, want none, sum or mean")
-    return loss.to(log_prob.dtype)
+    return cast_to(loss, log_prob.dtype)
 
 
 def _nll_loss(call: Call, x: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

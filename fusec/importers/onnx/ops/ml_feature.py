@@ -9,12 +9,13 @@ from torch import Tensor
 
 from fusec.importers.onnx.call import Call
 from fusec.importers.onnx.ops.ml_scores import ML
+from fusec.importers.onnx.ops.support import cast_to
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import Value, is_text, to_host, to_tensor
 
 
 def _float(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float32 else x.to(torch.float32)
+    return x if x.dtype == torch.float32 else cast_to(x, torch.float32)
 
 
 def _extract(call: Call, x: Value, index: Value) -> Value:
@@ -23,12 +24,14 @@ def _extract(call: Call, x: Value, index: Value) -> Value:
         picked = to_host(x)[..., columns]
         return picked[None] if picked.ndim == 1 else picked
     tensor = to_tensor(x)
-    chosen = torch.index_select(tensor, tensor.dim() - 1, to_tensor(index).reshape(-1).long())
+    chosen = torch.index_select(
+        tensor, tensor.dim() - 1, cast_to(to_tensor(index).reshape(-1), torch.int64)
+    )
     return chosen.unsqueeze(0) if chosen.dim() == 1 else chosen
 
 
 def _binarize(call: Call, x: Tensor) -> Tensor:
-    return (x > float(call.attr("threshold", 0.0))).to(x.dtype)
+    return cast_to(x > float(call.attr("threshold", 0.0)), x.dtype)
 
 
 def _impute(call: Call, x: Tensor) -> Tensor:
@@ -80,10 +83,10 @@ def _one_hot(call: Call, x: Value) -> Value:
     if words:
         values = to_host(x)
         hits = values[..., None] == np.array(list(words), dtype=object)
-        return torch.from_numpy(np.asarray(hits, dtype=bool)).to(torch.float32)
+        return cast_to(torch.from_numpy(np.asarray(hits, dtype=bool)), torch.float32)
     categories = torch.tensor(list(call.attr("cats_int64s")), dtype=torch.int64)
-    hit = to_tensor(x).to(torch.int64).unsqueeze(-1) == categories
-    return hit.to(torch.float32)
+    hit = cast_to(to_tensor(x), torch.int64).unsqueeze(-1) == categories
+    return cast_to(hit, torch.float32)
 
 
 def _map_items(call: Call, value: Any) -> Mapping[Any, Any]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fusec.importers.onnx.call import Call
 from fusec.importers.onnx.ops.ml_scores import ML
+from fusec.importers.onnx.ops.support import cast_to
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import Array, Value, from_numpy, is_text, to_host, to_tensor
 
@@ -50,7 +51,7 @@ def _lookup_tensor(x: Tensor, keys: Array, values: Array, default: Array) -> Ten
     out = from_numpy(default).expand(x.shape)
     if len(ordered):
         table, order = from_numpy(values[plain][first]), from_numpy(ordered)
-        x = x.to(order.dtype) if x.dtype != order.dtype else x
+        x = cast_to(x, order.dtype) if x.dtype != order.dtype else x
         at = torch.clamp(torch.searchsorted(order, x.contiguous()), max=len(ordered) - 1)
         out = torch.where(order[at] == x, table[at], out)
     if not plain.all():

@@ -17,6 +17,7 @@ from fusec.importers.onnx.ops.ml_scores import (
     transform,
     transform_name,
 )
+from fusec.importers.onnx.ops.support import cast_to
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import Value
 
@@ -27,7 +28,7 @@ def _weights(values: Any, rows: int | None, like: Tensor) -> Tensor:
 
 
 def _classify(call: Call, x: Tensor) -> tuple[Value, Tensor]:
-    rows = as_rows(x).float()
+    rows = cast_to(as_rows(x), torch.float32)
     labels = class_labels(call, "classlabels_ints", "classlabels_strings")
     intercepts = list(call.attr("intercepts", []))
     weight = _weights(call.attr("coefficients"), len(intercepts) or None, rows)
@@ -35,7 +36,7 @@ def _classify(call: Call, x: Tensor) -> tuple[Value, Tensor]:
     scores = F.linear(rows, weight, bias)
     if weight.shape[0] > 1:
         return labelled(call, torch.argmax(scores, dim=1), labels), transform(call, scores)
-    index = (scores.squeeze(1) > 0).to(torch.int64)
+    index = cast_to(scores.squeeze(1) > 0, torch.int64)
     if labels is None or len(labels) != 2:
         return labelled(call, index, None), transform(call, scores)
     return labelled(call, index, labels), _second(call, scores)
@@ -50,7 +51,7 @@ def _second(call: Call, scores: Tensor) -> Tensor:
 
 
 def _regress(call: Call, x: Tensor) -> Tensor:
-    rows = as_rows(x).float()
+    rows = cast_to(as_rows(x), torch.float32)
     targets = int(call.attr("targets", 1))
     weight = _weights(call.attr("coefficients"), targets, rows)
     intercepts = list(call.attr("intercepts", []))

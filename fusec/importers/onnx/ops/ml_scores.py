@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fusec.importers.onnx.call import Call
+from fusec.importers.onnx.ops.support import cast_to
 from fusec.importers.onnx.values import Array, Value, to_host
 
 ML = "ai.onnx.ml"
@@ -80,15 +81,15 @@ def class_labels(call: Call, integers: str, strings: str) -> Array | None:
 def labelled(call: Call, index: Tensor, labels: Array | None) -> Value:
     """Replace class indices [N] by the labels; strings only where the data is at hand."""
     if not call.wants(0) or labels is None:
-        return index.to(torch.int64)
+        return cast_to(index, torch.int64)
     if labels.dtype == object:
         return np.asarray(labels[to_host(index)], dtype=object)
     if np.array_equal(labels, np.arange(len(labels))):
-        return index.to(torch.int64)
+        return cast_to(index, torch.int64)
     return torch.from_numpy(labels)[index]
 
 
 def as_rows(x: Tensor) -> Tensor:
     """Bring the features to float (double stays) and to [N, C]."""
-    x = x if x.dtype in (torch.float32, torch.float64) else x.to(torch.float32)
+    x = x if x.dtype in (torch.float32, torch.float64) else cast_to(x, torch.float32)
     return x.unsqueeze(0) if x.dim() == 1 else x

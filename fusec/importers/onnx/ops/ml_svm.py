@@ -17,6 +17,7 @@ from fusec.importers.onnx.ops.ml_scores import (
     transform,
     two_classes,
 )
+from fusec.importers.onnx.ops.support import cast_to
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import Value
 
@@ -42,7 +43,7 @@ def _kernel(call: Call, x: Tensor, vectors: Tensor, kind: str) -> Tensor:
 
 
 def _regress(call: Call, x: Tensor) -> Tensor:
-    rows, count = as_rows(x).float(), int(call.attr("n_supports", 0))
+    rows, count = cast_to(as_rows(x), torch.float32), int(call.attr("n_supports", 0))
     coefficients, rho = _numbers(call, "coefficients"), _numbers(call, "rho")
     if count > 0:
         vectors = _numbers(call, "support_vectors").reshape(count, -1)
@@ -67,7 +68,7 @@ def _pair_scores(call: Call, rows: Tensor, sizes: list[int]) -> tuple[Tensor, Te
     for number, (i, j) in enumerate(combinations(range(len(sizes)), 2)):
         (a, b), (c, d) = spans[i], spans[j]
         score = kernel[:, a:b] @ weight[j - 1, a:b] + kernel[:, c:d] @ weight[i, c:d] + rho[number]
-        won = (score > 0).to(score.dtype)
+        won = cast_to(score > 0, score.dtype)
         votes[i], votes[j] = votes[i] + won, votes[j] + 1 - won
         scores.append(score)
     return torch.stack(scores, dim=1), torch.stack(votes, dim=1)
@@ -91,7 +92,7 @@ def _probabilities(call: Call, scores: Tensor, count: int) -> Tensor:
 
 
 def _classify(call: Call, x: Tensor) -> tuple[Value, Tensor]:
-    rows = as_rows(x).float()
+    rows = cast_to(as_rows(x), torch.float32)
     labels = class_labels(call, "classlabels_ints", "classlabels_strings")
     count = 1 if labels is None else len(labels)
     sizes = [int(v) for v in call.attr("vectors_per_class", []) or []]
@@ -120,7 +121,7 @@ def _finish(
     if scores.shape[1] == 1 and known is not None and len(known) == 2:
         return labelled(call, index, known), two_classes(call, scores)
     if scores.shape[1] == 1:
-        index = (best > 0).to(torch.int64)
+        index = cast_to(best > 0, torch.int64)
         return labelled(call, index, None), transform(call, scores)
     return labelled(call, index, known), transform(call, scores)
 

@@ -23,6 +23,7 @@ from fusec.importers.onnx.ops.ml_scores import (
     transform_name,
     two_classes,
 )
+from fusec.importers.onnx.ops.support import cast_to
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import Array, Value
 
@@ -80,8 +81,8 @@ def leaves(forest: Forest, x: Tensor) -> Tensor:
     at = torch.from_numpy(forest.roots).expand(x.shape[0], len(forest.roots))
     feature, yes, no = (torch.from_numpy(a) for a in (forest.feature, forest.yes, forest.no))
     mode, missing = torch.from_numpy(forest.mode), torch.from_numpy(forest.missing)
-    value = torch.from_numpy(forest.value).to(x.dtype)
-    members = None if forest.members is None else torch.from_numpy(forest.members).to(x.dtype)
+    value = cast_to(torch.from_numpy(forest.value), x.dtype)
+    members = None if forest.members is None else cast_to(torch.from_numpy(forest.members), x.dtype)
     used = sorted({int(m) for m in forest.mode} - {_LEAF})
     for _ in range(forest.depth()):
         seen = torch.gather(x, 1, feature[at])
@@ -187,7 +188,7 @@ def _regress(call: Call, x: Tensor) -> Tensor:
     forest = _old_forest(call, "target", "target_ids", count, dtype)
     how = str(call.attr("aggregate_function", "SUM"))
     scores = aggregate(call, forest, leaves(forest, rows), how, _base(call, dtype))
-    return transform(call, scores).to(torch.float32)
+    return cast_to(transform(call, scores), torch.float32)
 
 
 def _classify(call: Call, x: Tensor) -> tuple[Value, Tensor]:
@@ -207,10 +208,10 @@ def _classify(call: Call, x: Tensor) -> tuple[Value, Tensor]:
     told = torch.from_numpy(forest.present)[at].any(dim=1)
     if len(labels) == 2:
         # ONNX Runtime looks at the sign of the second class here, not at the greater score.
-        index = torch.where(told[:, 1], scores[:, 1] > 0, scores[:, 0] > 0).to(torch.int64)
+        index = cast_to(torch.where(told[:, 1], scores[:, 1] > 0, scores[:, 0] > 0), torch.int64)
     else:
         index = torch.argmax(torch.where(told, scores, -torch.inf), dim=1)
-    return labelled(call, index, labels), transform(call, scores).to(torch.float32)
+    return labelled(call, index, labels), cast_to(transform(call, scores), torch.float32)
 
 
 def _two_way(
@@ -222,7 +223,7 @@ def _two_way(
     if base is not None:
         score = score + base[-1]
     positive = bool((forest.weights >= 0).all())
-    index = (score.squeeze(1) > (0.5 if positive else 0.0)).to(torch.int64)
+    index = cast_to(score.squeeze(1) > (0.5 if positive else 0.0), torch.int64)
     if column == 1:
         first = torch.zeros_like(score) if base is None or len(base) == 1 else base[0]
         both = transform(call, torch.cat([first.expand_as(score), score], dim=1))
@@ -232,7 +233,7 @@ def _two_way(
         both = complement(call, score)
     else:
         both = two_classes(call, score)
-    return labelled(call, index, labels), both.to(torch.float32)
+    return labelled(call, index, labels), cast_to(both, torch.float32)
 
 
 def _new_forest(call: Call, dtype: np.dtype[Any]) -> Forest:
@@ -294,7 +295,7 @@ def _ensemble(call: Call, x: Tensor) -> Tensor:
     post = dataclasses.replace(
         call, attributes={"post_transform": _POST[int(call.attr("post_transform", 0))]}
     )
-    return transform(post, scores).to(x.dtype)
+    return cast_to(transform(post, scores), x.dtype)
 
 
 DOMAIN_OPS: Mapping[tuple[str, str], Op] = {

@@ -8,7 +8,9 @@ from torch import Tensor
 from fusec.importers.onnx.call import Call
 from fusec.importers.onnx.narrow import widen
 from fusec.importers.onnx.ops.conv import convolve
+from fusec.importers.onnx.ops.support import cast_to
 from fusec.importers.onnx.quantised import (
+    as_float,
     as_int32,
     dequantise,
     integer_dtype,
@@ -38,8 +40,8 @@ def quantize_linear(call: Call, x: Value, y_scale: Value, y_zero_point: Value = 
     axis, block = int(call.attr("axis", 1)), int(call.attr("block_size", 0))
     zero = None if y_zero_point is None else spread(widen(y_zero_point), values, axis, block)
     out = quantise(
-        values.to(work),
-        spread(scale, values, axis, block).to(work),
+        cast_to(values, work),
+        cast_to(spread(scale, values, axis, block), work),
         _plain(zero),
         code,
         saturate=bool(call.attr("saturate", 1)),
@@ -59,7 +61,7 @@ def _plain(zero: Tensor | None) -> Tensor | None:
     """Float8 has no arithmetic in torch; bring a float8 zero point to float32."""
     if zero is None or not zero.dtype.is_floating_point or zero.element_size() > 1:
         return zero
-    return zero.float()
+    return as_float(zero)
 
 
 def dequantize_linear(call: Call, x: Value, x_scale: Value, x_zero_point: Value = None) -> Tensor:
@@ -83,7 +85,7 @@ def dynamic_parameters(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _dynamic_quantize(call: Call, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     scale, zero = dynamic_parameters(x)
-    return quantise(x, scale, zero, _UINT8), scale, zero.to(torch.uint8)
+    return quantise(x, scale, zero, _UINT8), scale, cast_to(zero, torch.uint8)
 
 
 def integer_matmul(a: Tensor, b: Tensor, a_zero: Tensor | None, b_zero: Tensor | None) -> Tensor:
@@ -169,14 +171,18 @@ def _qlinear_matmul(
     rows = a_scale.unsqueeze(-1) if a_scale.dim() == 1 and a_scale.shape[0] != 1 else a_scale
     columns = b_scale.reshape(()) if b_scale.numel() == 1 else b_scale
     rows = rows.reshape(()) if rows.numel() == 1 else rows
-    return _requantise(total, rows.float() * columns.float() / y_scale.float(), y_zero)
+    return _requantise(
+        total,
+        as_float(rows) * as_float(columns) / as_float(y_scale),
+        y_zero,
+    )
 
 
 def _requantise(total: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
     """Scale an int32 sum to 8 bits; the sum is rounded to float32 first, as ONNX Runtime does."""
     low, high = (0, 255) if zero.dtype == torch.uint8 else (-128, 127)
-    y = torch.round(total.float() * scale.float()) + zero.float()
-    return torch.clamp(y, low, high).to(zero.dtype)
+    y = torch.round(as_float(total) * as_float(scale)) + cast_to(zero, torch.float32)
+    return cast_to(torch.clamp(y, low, high), zero.dtype)
 
 
 OPS: Mapping[str, Op] = {

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fusec.importers.onnx.call import Call
+from fusec.importers.onnx.ops.support import cast_to
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import Value, is_traced, to_host, to_tensor, torch_dtype
 
@@ -36,14 +37,14 @@ def _uniform(call: Call, shape: Sequence[Any]) -> Tensor:
 
 def _random_uniform(call: Call, shape: Sequence[Any], dtype: torch.dtype) -> Tensor:
     low, high = float(call.attr("low", 0.0)), float(call.attr("high", 1.0))
-    return (_uniform(call, shape) * (high - low) + low).to(dtype)
+    return cast_to(_uniform(call, shape) * (high - low) + low, dtype)
 
 
 def _random_normal(call: Call, shape: Sequence[Any], dtype: torch.dtype) -> Tensor:
     mean, scale = float(call.attr("mean", 0.0)), float(call.attr("scale", 1.0))
     state = _seeded(call)
     draw = torch.randn(list(shape)) if state is None else torch.from_numpy(state.randn(*shape))
-    return (draw * scale + mean).to(dtype)
+    return cast_to(draw * scale + mean, dtype)
 
 
 def _dtype(call: Call, like: torch.dtype | None = None) -> torch.dtype:
@@ -69,16 +70,16 @@ def _normal_like(call: Call, x: Tensor) -> Tensor:
 
 def _bernoulli(call: Call, probability: Tensor) -> Tensor:
     hit = _uniform(call, probability.shape) < probability
-    return hit.to(_dtype(call, probability.dtype))
+    return cast_to(hit, _dtype(call, probability.dtype))
 
 
 def _multinomial(call: Call, logits: Tensor) -> Tensor:
     count = int(call.attr("sample_size", 1))
-    edges = torch.cumsum(torch.softmax(logits.float(), dim=-1), dim=-1)
-    draw = _uniform(call, (logits.shape[0], count)).to(edges.dtype)
+    edges = torch.cumsum(torch.softmax(cast_to(logits, torch.float32), dim=-1), dim=-1)
+    draw = cast_to(_uniform(call, (logits.shape[0], count)), edges.dtype)
     picked = torch.searchsorted(edges, draw * edges[:, -1:], right=True)
     picked = torch.clamp(picked, max=logits.shape[1] - 1)
-    return picked.to(torch_dtype(int(call.attr("dtype", _INT32))))
+    return cast_to(picked, torch_dtype(int(call.attr("dtype", _INT32))))
 
 
 def _dropout(
@@ -94,7 +95,7 @@ def _dropout(
     if known and not to_host(training).item():
         return idle
     keep = _uniform(call, x.shape) >= rate
-    dropped = torch.where(keep, x / (1 - rate.to(x.dtype)), torch.zeros_like(x))
+    dropped = torch.where(keep, x / (1 - cast_to(rate, x.dtype)), torch.zeros_like(x))
     if known:
         return dropped, keep
     flag = to_tensor(training)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fusec.importers.onnx.call import Call
-from fusec.importers.onnx.ops.support import axis_of
+from fusec.importers.onnx.ops.support import axis_of, cast_to
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import ints, torch_dtype
 
@@ -30,7 +30,7 @@ def _number(value: Any) -> Any:
 
 def _computed(x: Tensor) -> Tensor:
     """FFTs exist for float32 and float64 only; narrower floats are computed in float32."""
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+    return x if x.dtype in (torch.float32, torch.float64) else cast_to(x, torch.float32)
 
 
 def _dft(call: Call, x: Tensor, length: Any = None, axis: Any = None) -> Tensor:
@@ -43,14 +43,14 @@ def _dft(call: Call, x: Tensor, length: Any = None, axis: Any = None) -> Tensor:
     signal = _as_complex(_computed(x))
     if inverse and onesided:
         wave: Tensor = torch.fft.irfft(signal, n=n, dim=dim)
-        return wave.unsqueeze(-1).to(x.dtype)
+        return cast_to(wave.unsqueeze(-1), x.dtype)
     if inverse:
         out: Tensor = torch.fft.ifft(signal, n=n, dim=dim)
     elif onesided:
         out = torch.fft.rfft(signal, n=n, dim=dim)
     else:
         out = torch.fft.fft(signal, n=n, dim=dim)
-    return torch.view_as_real(out).to(x.dtype)
+    return cast_to(torch.view_as_real(out), x.dtype)
 
 
 def _stft(
@@ -64,10 +64,10 @@ def _stft(
         size = signal.shape[1] if window is None else window.shape[0]
     frames = signal.unfold(1, size, _number(step))
     if window is not None:
-        frames = frames * window.to(signal.real.dtype)
+        frames = frames * cast_to(window, signal.real.dtype)
     onesided = bool(call.attr("onesided", 1)) and not frames.is_complex()
     out = torch.fft.rfft(frames, dim=-1) if onesided else torch.fft.fft(frames, dim=-1)
-    return torch.view_as_real(out).to(x.dtype)
+    return cast_to(torch.view_as_real(out), x.dtype)
 
 
 def _window(call: Call, size: Any, coefficients: tuple[float, ...]) -> Tensor:
@@ -78,7 +78,7 @@ def _window(call: Call, size: Any, coefficients: tuple[float, ...]) -> Tensor:
     total = torch.full_like(phase, coefficients[0])
     for k, c in enumerate(coefficients[1:], start=1):
         total = total + c * torch.cos(k * phase)
-    return total.to(torch_dtype(int(call.attr("output_datatype", _FLOAT))))
+    return cast_to(total, torch_dtype(int(call.attr("output_datatype", _FLOAT))))
 
 
 def _hann(call: Call, size: Any) -> Tensor:
@@ -115,7 +115,7 @@ def _mel_matrix(call: Call, bins: Any, dft: Any, rate: Any, low: Any, high: Any)
             out[j, i] = (j - left) / (centre - left)
         for j in range(centre, right):
             out[j, i] = (right - j) / (right - centre)
-    return torch.from_numpy(out).to(torch_dtype(int(call.attr("output_datatype", _FLOAT))))
+    return cast_to(torch.from_numpy(out), torch_dtype(int(call.attr("output_datatype", _FLOAT))))
 
 
 OPS: Mapping[str, Op] = {

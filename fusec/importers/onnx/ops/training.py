@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fusec.importers.onnx.call import Call
+from fusec.importers.onnx.ops.support import cast_to
 from fusec.importers.onnx.table import Op
 
 _DOMAIN = "ai.onnx.preview.training"
@@ -32,7 +33,7 @@ def _adagrad_step(
     call: Call, rate: Tensor, count: Tensor, x: Tensor, grad: Tensor, h: Tensor
 ) -> tuple[Tensor, ...]:
     decay, epsilon = float(call.attr("decay_factor", 0.0)), float(call.attr("epsilon", 1e-6))
-    rate = rate / (1 + count.to(rate.dtype) * decay)
+    rate = rate / (1 + cast_to(count, rate.dtype) * decay)
     grad = _regularised(call, x, grad)
     h = h + grad * grad
     return x - rate * grad / (torch.sqrt(h) + epsilon), h
@@ -45,7 +46,7 @@ def _adam_step(
     grad = _regularised(call, x, grad)
     v = alpha * v + (1 - alpha) * grad
     h = beta * h + (1 - beta) * grad * grad
-    power = count.to(rate.dtype)
+    power = cast_to(count, rate.dtype)
     corrected = rate * torch.sqrt(1 - beta**power) / (1 - alpha**power)
     rate = torch.where(count > 0, corrected, rate)
     moved = x - rate * v / (torch.sqrt(h) + float(call.attr("epsilon", 1e-6)))
@@ -57,7 +58,7 @@ def _momentum_step(
 ) -> tuple[Tensor, ...]:
     alpha = float(call.attr("alpha"))
     grad = _regularised(call, x, grad)
-    beta = torch.where(count > 0, float(call.attr("beta")), 1.0).to(x.dtype)
+    beta = cast_to(torch.where(count > 0, float(call.attr("beta")), 1.0), x.dtype)
     v = alpha * v + beta * grad
     step = grad + alpha * v if call.attr("mode") == "nesterov" else v
     return x - rate * step, v

@@ -180,7 +180,6 @@ def _group_lines(index: int, info: GroupInfo) -> list[str]:
 
 _ROWS_TEXT: Mapping[RowsKind, str] = {
     RowsKind.INDEPENDENT: "any number; each row is an instance",
-    RowsKind.SINGLE_ROW: "any number; the model itself takes one, each row is a run of its own",
     RowsKind.WHOLE_REQUEST: "a request runs whole: rows depend on each other or there is no batch",
 }
 

@@ -12,6 +12,7 @@ from fusec.ir.errors import ConfigError
 from fusec.ir.plan import Blob, Form, Member, Structure, Variant
 from fusec.ir.records import to_json
 from fusec.ir.template import Recipe, Template
+from fusec.kernels.torch_graph import from_numpy
 from fusec.passes.canonicalise import canonicalise
 from fusec.passes.pack import pack
 from fusec.passes.program import Program
@@ -170,7 +171,7 @@ def _as_tensor(name: str, value: object) -> torch.Tensor:
     if isinstance(value, torch.Tensor):
         return value.detach()
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiubc":
-        return torch.from_numpy(np.ascontiguousarray(value))
+        return from_numpy(value)
     raise ConfigError(
         f"weight {name!r} is a {type(value).__name__}; give torch tensors or NumPy arrays"
     )

@@ -178,7 +178,7 @@ class Plan:
                     )
                 put_like(self._registry, name, source, like, replacing=replacing)
                 return
-            imported = import_model(name, source, options, self._registry.structure)
+            imported = import_model(source, options, self._registry.structure)
             put = put_twin if isinstance(imported, Twin) else put_imported
             put(self._registry, name, imported, replacing=replacing)  # type: ignore[arg-type]
         except FusecError as e:

@@ -6,6 +6,7 @@ to_graph  Body      -> GraphModule, ready to call: module(*arguments) -> tuple o
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import fx
 
@@ -13,7 +14,7 @@ from fusec.ir.errors import ArtifactError, UnsupportedError
 from fusec.ir.template import Arg, Body, DType, Ref, Row, Spec, TensorSpec
 from fusec.kernels.operators import name_of, resolve
 
-__all__ = ["dtype_name", "spec_of", "to_body", "to_graph", "torch_dtype"]
+__all__ = ["dtype_name", "from_numpy", "spec_of", "to_body", "to_graph", "torch_dtype"]
 
 Rename = Callable[[object], str | int]
 """Gives the canonical text of a symbolic extent."""
@@ -34,6 +35,13 @@ def torch_dtype(name: str) -> torch.dtype:
     if not isinstance(dtype, torch.dtype):
         raise ArtifactError(f"dtype {name!r} is not one that torch knows")
     return dtype
+
+
+def from_numpy(array: np.ndarray) -> torch.Tensor:
+    """Give a tensor of an array's values: native byte order, contiguous, never read-only memory."""
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    usable = native.flags.c_contiguous and native.flags.aligned and native.flags.writeable
+    return torch.from_numpy(native if usable else native.copy(order="C"))
 
 
 def spec_of(value: object, rename: Rename) -> Spec:

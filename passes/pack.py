@@ -14,7 +14,7 @@ import sympy
 from torch import SymInt, fx
 
 from fusec.ir.errors import UnsupportedError, VerifyError
-from fusec.ir.template import Recipe, Template
+from fusec.ir.template import Recipe, RowsKind, Template
 from fusec.kernels.torch_graph import Rename, to_body
 from fusec.passes.program import Program
 
@@ -48,7 +48,7 @@ def pack(program: Program) -> tuple[Template, Recipe]:
         constraints=program.constraints,
         input_axes=program.input_axes,
         output_axes=program.output_axes,
-        rows=program.rows,
+        rows=_rows(program.rows),
         bound=program.bound,
     )
     recipe = Recipe(
@@ -59,6 +59,11 @@ def pack(program: Program) -> tuple[Template, Recipe]:
         guards=program.guards,
     )
     return template, recipe
+
+
+def _rows(kind: RowsKind) -> RowsKind:
+    """Forget how a source takes rows: either way each row of a request is an instance."""
+    return RowsKind.INDEPENDENT if kind is RowsKind.SINGLE_ROW else kind
 
 
 def _weight_only(program: Program, raw: list[fx.Node]) -> set[fx.Node]:

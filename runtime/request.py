@@ -10,7 +10,7 @@ from fusec.ir.errors import ConfigError
 from fusec.ir.plan import Blob, Member
 from fusec.ir.symbols import ExtentError, check_request
 from fusec.ir.template import RowsKind, Template, TensorSpec
-from fusec.kernels.torch_graph import dtype_name, torch_dtype
+from fusec.kernels.torch_graph import dtype_name, from_numpy, torch_dtype
 
 __all__ = ["Choice", "Request", "Target", "read_request"]
 
@@ -121,8 +121,7 @@ def _tensor(what: str, value: object, dtype: str) -> torch.Tensor:
     if isinstance(value, np.ndarray):
         if value.dtype == object or value.dtype.kind in "USMmV":
             raise ConfigError(f"{what} has dtype {value.dtype}, the model takes {dtype}")
-        # Byte order and alignment are put right here; strides may be negative in NumPy only.
-        return torch.from_numpy(np.ascontiguousarray(value.astype(value.dtype.newbyteorder("="))))
+        return from_numpy(value)
     if isinstance(value, bool | int | float | list | np.generic):
         try:
             return torch.as_tensor(value, dtype=torch_dtype(dtype))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from fusec.ir.errors import ConfigError, FusecError, ImportFailed
+from fusec.kernels.torch_graph import from_numpy
 
 __all__ = ["Port", "given_inputs", "guess_inputs", "make_input"]
 
@@ -55,7 +56,7 @@ def _tensor(name: str, value: object) -> torch.Tensor:
     if isinstance(value, torch.Tensor):
         return value.detach()
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiubc":
-        return torch.from_numpy(np.ascontiguousarray(value))
+        return from_numpy(value)
     if isinstance(value, bool | int | float):
         return torch.tensor(value)
     raise ConfigError(

@@ -10,6 +10,7 @@ from fusec.passes.merge.rules import (
     norm,
     pointwise,
     pool,
+    recurrent,
     reduce,
     shape,
 )
@@ -26,6 +27,7 @@ RULES: Mapping[str, MergeRule] = table(
         *norm.RULES,
         *pointwise.RULES,
         *pool.RULES,
+        *recurrent.RULES,
         *reduce.RULES,
         *shape.RULES,
     )

@@ -1,0 +1,1 @@
+"""Exporters: a program as a file that runs without fusec."""

@@ -55,7 +55,7 @@ class Constant:
         return elem_type(self.data.dtype)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class Graph:
     """A graph or subgraph with its constants separate from its nodes.
 
@@ -95,6 +95,10 @@ class Graph:
         for node in self.nodes:
             for inner in node.subgraphs:
                 yield from inner.all()
+
+    def __repr__(self) -> str:
+        # Short on purpose: torch.export formats every key of a module's dictionaries.
+        return f"Graph({self.name!r})"
 
     def __hash__(self) -> int:
         return id(self)

@@ -5,6 +5,7 @@ nn.Module --torch.export, recurrent layers kept whole--> ATen --lower--> operato
 """
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from fusec.importers.torch_refuse import (
     refuse_module,
     refuse_mutation,
     refuse_statistics,
+    written_state,
 )
 from fusec.ir.errors import FusecError, ImportFailed
 from fusec.ir.template import RowsKind, Symbol
@@ -192,6 +194,9 @@ def _import_failed(error: Exception) -> ImportFailed:
     text = str(error).strip()
     first = text.splitlines()[0] if text else ""
     where = place_of_error(error)
+    written = re.search(r"Constant (\S+) is mutated", text)
+    if written is not None:
+        return ImportFailed(written_state(written.group(1).removeprefix("inner.")))
     if any(mark in type(error).__name__ or mark in text for mark in _DATA):
         return ImportFailed(
             f"the model decides by the values of tensors at {where}; shapes and branches of a "

@@ -43,7 +43,15 @@ class RnnMode(TorchFunctionMode):
             return _layer(name, *args, **(kwargs or {}))
         if name in CELLS and _is_torch(func):
             return _cell(name, *args, **(kwargs or {}))
+        if name == "_pack_padded_sequence":
+            raise ImportFailed(_PACKED)
         return func(*args, **(kwargs or {}))
+
+
+_PACKED = (
+    "a PackedSequence cannot be imported: its layout depends on the lengths of all rows; pass "
+    "padded tensors, one row at a time"
+)
 
 
 def _is_torch(func: object) -> bool:
@@ -65,9 +73,7 @@ def _layer(
     batch_first: bool,
 ) -> tuple[Tensor, ...]:
     if not isinstance(has_biases, bool):
-        raise ImportFailed(
-            f"{name}: a PackedSequence cannot be imported; pass a padded tensor, one row at a time"
-        )
+        raise ImportFailed(_PACKED)
     if train and dropout > 0 and num_layers > 1:
         raise ImportFailed(f"{name}: dropout {dropout} in training mode; call model.eval() first")
     mode, activations = LAYERS[name]

@@ -25,7 +25,7 @@ class IsolatedExecutor:
 
     def run(self, instances: Sequence[Instance]) -> list[tuple[torch.Tensor, ...]]:
         """Answer each instance, in order; any mix of members and templates."""
-        with torch.inference_mode():
+        with torch.no_grad():
             return [self._one(instance) for instance in instances]
 
     def _one(self, instance: Instance) -> tuple[torch.Tensor, ...]:

@@ -66,7 +66,7 @@ class MergedExecutor:
             )
         if program is None:
             return self._isolated.run(batch)
-        with torch.inference_mode():
+        with torch.no_grad():
             stacks = self._stacks.get(
                 (first.template.key, hashes), lambda: _stack_weights(batch, shared)
             )

@@ -239,13 +239,13 @@ def _dynamic(
             if not 0 <= axis < opened.examples[index].dim():
                 raise ConfigError(f"symbols names axis {axis} of {name!r}, which has fewer axes")
             free.setdefault(index, {})[axis] = _symbol(given)
-    for i, axis in enumerate(facts.input_axes):
-        if axis is None:
+    for i, rows in enumerate(facts.input_axes):
+        if rows is None:
             continue
         if facts.kind is RowsKind.WHOLE_REQUEST:
-            free.setdefault(i, {}).setdefault(axis, Symbol("rows", 1, None))
+            free.setdefault(i, {}).setdefault(rows, Symbol("rows", 1, None))
         else:
-            free.get(i, {}).pop(axis, None)
+            free.get(i, {}).pop(rows, None)
     return {i: axes for i, axes in free.items() if axes}
 
 

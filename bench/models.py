@@ -13,7 +13,7 @@ from torch import nn
 class Classifier(nn.Module):
     """Three convolutions with batch norm and a linear head, for 32 x 32 colour images."""
 
-    def __init__(self, widths: tuple[int, int, int] = (32, 64, 128)) -> None:
+    def __init__(self, widths: tuple[int, int, int] = (16, 32, 64)) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3
@@ -99,7 +99,7 @@ FLEETS: Mapping[str, Fleet] = {
     "mlp": Fleet(16, mlp, lambda: torch.randn(1, 784)),
     "cnn": Fleet(16, Classifier, _image),
     "encoder-mini": Fleet(16, lambda: Encoder(2, 128, 4), _tokens),
-    "encoder-6": Fleet(8, lambda: Encoder(6, 384, 12, vocabulary=30522), _tokens),
+    "encoder-6": Fleet(8, lambda: Encoder(6, 384, 12), _tokens),
 }
 SMOKE: Mapping[str, Fleet] = {
     "mlp-tiny": Fleet(2, lambda: mlp((8, 4, 3)), lambda: torch.randn(1, 8)),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import logging
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -131,9 +133,12 @@ def onnxruntime_sessions(contents: Contents, inputs: Inputs, threads: int) -> Im
 
 def exported(models: Models, inputs: Inputs) -> Contents:
     """Return every model as ONNX, by the exporter of PyTorch."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     contents = {}
     for name, model in models.items():
-        program = torch.onnx.export(model, (inputs[name],), dynamo=True, verbose=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(model, (inputs[name],), dynamo=True, verbose=False)
         assert program is not None
         contents[name] = program.model_proto.SerializeToString()
     return contents

@@ -22,6 +22,7 @@ __all__ = [
     "refuse_module",
     "refuse_mutation",
     "refuse_statistics",
+    "written_state",
 ]
 
 aten = torch.ops.aten
@@ -113,7 +114,12 @@ def _refuse_write(target: str, exported: ExportedProgram, node: fx.Node | None =
     }
     name = targets.get(target, target).removeprefix("inner.")
     where = f" at {place_of_node(node)}" if node is not None else ""
-    raise ImportFailed(
+    raise ImportFailed(written_state(name, where))
+
+
+def written_state(name: str, where: str = "") -> str:
+    """Word the refusal of a model that changes its own state."""
+    return (
         f"the model writes to {name} while running{where}; answers would depend on earlier "
         "requests: pass that state in and return it, or freeze it"
     )

@@ -11,7 +11,7 @@ from fusec.importers.onnx.call import Call
 from fusec.importers.onnx.ops.mask import attention_mask
 from fusec.importers.onnx.ops.support import cast_to
 from fusec.importers.onnx.table import Op
-from fusec.importers.onnx.values import torch_dtype
+from fusec.importers.onnx.values import to_tensor, torch_dtype
 
 Tensor = torch.Tensor
 
@@ -124,8 +124,7 @@ def _modified(call: Call, name: str, x: Tensor) -> Tensor:
     graph = call.attr(name, None)
     if graph is None:
         return x
-    result: Tensor = call.run(graph, [x])[0]
-    return cast_to(result, x.dtype)
+    return cast_to(to_tensor(call.run(graph, [x])[0]), x.dtype)
 
 
 def _rotary(

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from fusec.importers.onnx.call import Call
-from fusec.importers.onnx.ops.support import Sizes, sym_max
+from fusec.importers.onnx.ops.support import Size, Sizes, sym_max
 from fusec.importers.onnx.ops.window import Window, pad_spatial, read_window, split_total
 from fusec.importers.onnx.table import Op
-from fusec.importers.onnx.values import Int
 
 Tensor = torch.Tensor
+Sides = tuple[Size, ...]
 
 _CONV: Final = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED: Final = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -28,13 +28,13 @@ def convolve(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None = None) 
     """Evaluate Conv: x [B, C, ...], weight [M, C/group, ...], bias [M]."""
     window = read_window(call, list(weight.shape[2:]), x.shape[2:])
     function = _function(call, _CONV, window.rank)
-    padding: tuple[Int, ...] = window.begin
+    padding: tuple[Size, ...] = window.begin
     if not window.symmetric or any(amount < 0 for amount in padding):
         x = pad_spatial(x, window.begin, window.end)
         padding = (0,) * window.rank
-    return function(
-        x, weight, bias, window.strides, padding, window.dilations, call.attr("group", 1)
-    )
+    group = call.attr("group", 1)
+    y: Tensor = function(x, weight, bias, window.strides, padding, window.dilations, group)
+    return y
 
 
 def _conv_transpose(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -44,9 +44,9 @@ def _conv_transpose(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None =
     direct = _direct_padding(window, extra)
     if direct is not None:
         padding, output_padding = direct
-        return function(
-            x, weight, bias, window.strides, padding, output_padding, group, window.dilations
-        )
+        geometry = (window.strides, padding, output_padding, group, window.dilations)
+        whole: Tensor = function(x, weight, bias, *geometry)
+        return whole
     begin = [-amount for amount in window.begin]
     end = [more - amount for amount, more in zip(window.end, extra, strict=True)]
     crops_only = all(isinstance(amount, int) and amount <= 0 for amount in [*begin, *end])
@@ -59,9 +59,11 @@ def _conv_transpose(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None =
     return y + bias.reshape(-1, *(1,) * window.rank)
 
 
-def _direct_padding(window: Window, extra: Sizes) -> tuple[tuple[Int, ...], tuple[Int, ...]] | None:
+def _direct_padding(
+    window: Window, extra: Sizes
+) -> tuple[tuple[Size, ...], tuple[Size, ...]] | None:
     """Return torch's padding and output_padding where they can say the same."""
-    output_padding: list[Int] = []
+    output_padding: list[Size] = []
     for axis in range(window.rank):
         begin, end = window.begin[axis], window.end[axis]
         if not isinstance(begin, int) or not isinstance(end, int):
@@ -74,13 +76,13 @@ def _direct_padding(window: Window, extra: Sizes) -> tuple[tuple[Int, ...], tupl
     return window.begin, tuple(output_padding)
 
 
-def _transposed_window(call: Call, weight: Tensor, sizes: Sizes) -> tuple[Window, list[Int]]:
+def _transposed_window(call: Call, weight: Tensor, sizes: Sizes) -> tuple[Window, list[Size]]:
     """Return the window and the output padding of a ConvTranspose."""
     kernel = tuple(weight.shape[2:])
     rank = len(kernel)
     strides = tuple(call.attr("strides", None) or (1,) * rank)
     dilations = tuple(call.attr("dilations", None) or (1,) * rank)
-    extra: list[Int] = list(call.attr("output_padding", None) or [0] * rank)
+    extra: list[Size] = list(call.attr("output_padding", None) or [0] * rank)
     mode = call.attr("auto_pad", "NOTSET")
     output_shape = call.attr("output_shape", None)
     if output_shape is None and mode in ("SAME_UPPER", "SAME_LOWER"):
@@ -103,7 +105,7 @@ def _transposed_window(call: Call, weight: Tensor, sizes: Sizes) -> tuple[Window
     return window, extra
 
 
-def _total(full: Int, wanted: Int) -> Int:
+def _total(full: Size, wanted: Size) -> Size:
     return sym_max(full - wanted, 0)
 
 

@@ -7,11 +7,10 @@ import numpy as np
 import torch
 
 from fusec.importers.onnx.call import Call
-from fusec.importers.onnx.ops.support import axis_of
+from fusec.importers.onnx.ops.support import Size, axis_of
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import (
     Array,
-    Int,
     Value,
     ints,
     is_symbolic,
@@ -24,20 +23,23 @@ Tensor = torch.Tensor
 def _range(call: Call, start: Array, limit: Array, delta: Array) -> Value:
     if any(is_symbolic(value) for value in (start, limit, delta)):
         first, last, step = (value.reshape(-1)[0] for value in (start, limit, delta))
-        return torch.arange(first, last, step)
+        counted: Tensor = torch.arange(first, last, step)
+        return counted
     dtype = limit.dtype if limit.dtype != object else np.dtype(np.int64)
     first, last, step = (value.reshape(-1)[0] for value in (start, limit, delta))
     if dtype.kind in "iu":
         return np.arange(int(first), int(last), int(step)).astype(dtype)
     count = max(int(np.ceil((float(last) - float(first)) / float(step))), 0)
-    return (np.arange(count) * step.astype(np.float64) + float(first)).astype(dtype)
+    values: Array = (np.arange(count) * float(step) + float(first)).astype(dtype)
+    return values
 
 
 def _eye_like(call: Call, x: Tensor) -> Tensor:
     code = call.attr("dtype", None)
     dtype = x.dtype if code is None else torch_dtype(code)
     rows, columns = (torch.arange(size) for size in x.shape)
-    return (rows[:, None] + call.attr("k", 0) == columns[None, :]).to(dtype)
+    on: Tensor = rows[:, None] + call.attr("k", 0) == columns[None, :]
+    return on.to(dtype)
 
 
 def _trilu(call: Call, x: Tensor, k: Value = None) -> Tensor:
@@ -48,7 +50,7 @@ def _trilu(call: Call, x: Tensor, k: Value = None) -> Tensor:
 
 
 def _one_hot(call: Call, indices: Tensor, depth: Value, values: Tensor) -> Tensor:
-    count: Int = ints(depth)[0]
+    count: Size = ints(depth)[0]
     axis = call.attr("axis", -1)
     axis = axis_of(call, axis, indices.ndim + 1)
     at = indices.to(torch.int64)

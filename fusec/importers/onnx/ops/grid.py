@@ -60,7 +60,8 @@ def _sample(x: Tensor, grid: Tensor, mode: str, padding: str, *, corners: bool) 
 
 def _pixels(normal: Tensor, size: Any, *, corners: bool) -> Tensor:
     """Turn -1 ... 1 into pixel coordinates."""
-    return (normal + 1) / 2 * (size - 1) if corners else ((normal + 1) * size - 1) / 2
+    at: Tensor = (normal + 1) / 2 * (size - 1) if corners else ((normal + 1) * size - 1) / 2
+    return at
 
 
 def _keep(at: Tensor, size: Any, corners: bool) -> Tensor:

@@ -8,16 +8,16 @@ import torch
 
 from fusec.importers.onnx.call import Call
 from fusec.importers.onnx.ops.support import (
+    Size,
     as_array,
     axis_of,
     cast_to,
-    is_host,
     product,
     tidy,
     wrap_negative,
 )
 from fusec.importers.onnx.table import Op
-from fusec.importers.onnx.values import Array, Int, Value, ints, is_symbolic, to_tensor
+from fusec.importers.onnx.values import Array, Value, ints, is_symbolic, to_tensor
 
 Tensor = torch.Tensor
 
@@ -27,24 +27,25 @@ _REDUCE: Final = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
 def _gather(call: Call, data: Value, indices: Value) -> Value:
     if isinstance(data, np.ndarray) and isinstance(indices, np.ndarray):
         axis = axis_of(call, call.attr("axis", 0), data.ndim)
-        picked = as_array(np.take(data, indices.astype(np.int64), axis))
-        return tidy(picked) if is_symbolic(data) else picked
+        taken = as_array(np.take(data, indices.astype(np.int64), axis))
+        return tidy(taken) if is_symbolic(data) else taken
     table = to_tensor(data)
     axis = axis_of(call, call.attr("axis", 0), table.ndim)
     if isinstance(indices, np.ndarray) and not is_symbolic(indices):
         return _gather_known(table, axis, indices)
     at = to_tensor(indices)
     # Indexing counts negative indices from the end, as ONNX does; embedding would not.
-    return torch.ops.aten.index.Tensor(table, [*[None] * axis, cast_to(at, torch.int64)])
+    picked: Tensor = torch.ops.aten.index.Tensor(table, [*[None] * axis, cast_to(at, torch.int64)])
+    return picked
 
 
 def _gather_known(table: Tensor, axis: int, indices: Array) -> Tensor:
     if indices.ndim == 0:
         return table.select(axis, int(indices))
-    size: Int = table.shape[axis]
+    size: Size = table.shape[axis]
     flat = indices.reshape(-1).astype(np.int64)
     if not isinstance(size, int) and (flat < 0).any():
-        at: Tensor = torch.where(torch.from_numpy(flat) < 0, torch.from_numpy(flat) + size, flat)
+        at = wrap_negative(torch.from_numpy(flat), size)
         return _restore(table.index_select(axis, at), table, axis, indices)
     flat = np.where(flat < 0, flat + size, flat) if (flat < 0).any() else flat
     run = len(flat) > 0 and np.array_equal(flat, np.arange(flat[0], flat[0] + len(flat)))
@@ -86,7 +87,8 @@ def _gather_nd(call: Call, data: Tensor, indices: Tensor) -> Tensor:
         shape[axis] = -1
         parts.append(torch.arange(data.shape[axis]).reshape(shape))
     parts += [cast_to(indices[..., k], torch.int64) for k in range(depth)]
-    return torch.ops.aten.index.Tensor(data, parts)
+    picked: Tensor = torch.ops.aten.index.Tensor(data, parts)
+    return picked
 
 
 def _scatter_nd(call: Call, data: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
@@ -94,7 +96,7 @@ def _scatter_nd(call: Call, data: Tensor, indices: Tensor, updates: Tensor) -> T
     reduction = call.attr("reduction", "none")
     parts = [cast_to(indices[..., k], torch.int64) for k in range(depth)]
     if reduction in ("none", "add"):
-        return torch.index_put(data, parts, updates, accumulate=reduction == "add")
+        return torch.index_put(data, tuple(parts), updates, accumulate=reduction == "add")
     if reduction not in _REDUCE:
         call.fail(f"reduction is '{reduction}'; known are none, {', '.join(_REDUCE)}")
     rows = product(data.shape[:depth])
@@ -144,7 +146,7 @@ def _compress(call: Call, data: Tensor, condition: Value) -> Tensor:
     if axis is None:
         data, axis = data.reshape(-1), 0
     axis = axis_of(call, axis, data.ndim)
-    if is_host(condition):
+    if isinstance(condition, np.ndarray):
         at = torch.from_numpy(np.flatnonzero(condition))
     else:
         at = torch.nonzero(to_tensor(condition)).reshape(-1)

@@ -24,13 +24,13 @@ def _gemm(call: Call, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
     if not a.dtype.is_floating_point:
         return _integer_gemm(a, weight.t(), c, alpha, beta)
     scaled = c if c is None or beta == 1.0 else c * beta
-    bias = None if c is None else _row_bias(scaled, weight)
+    bias = _row_bias(scaled, weight)
     if alpha == 1.0:
         product = F.linear(a, weight, bias)
     else:
         product = F.linear(a, weight) * alpha
         product = product if bias is None else product + bias
-    return product + scaled if c is not None and bias is None else product
+    return product if scaled is None or bias is not None else product + scaled
 
 
 def _row_bias(c: Tensor | None, weight: Tensor) -> Tensor | None:
@@ -58,7 +58,8 @@ def _einsum(call: Call, *operands: Tensor) -> Tensor:
 
 
 def _det(call: Call, x: Tensor) -> Tensor:
-    return torch.linalg.det(x)
+    y: Tensor = torch.linalg.det(x)
+    return y
 
 
 OPS: Final[Mapping[str, Op]] = {

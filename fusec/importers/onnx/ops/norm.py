@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from fusec.importers.onnx.call import Call
-from fusec.importers.onnx.ops.support import axes_of, axis_of
+from fusec.importers.onnx.ops.support import axes_of, axis_of, cast_to
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import torch_dtype
 
@@ -26,8 +26,9 @@ def _batch_norm(
     if scale.dtype == x.dtype == mean.dtype:
         return F.batch_norm(x, mean, var, scale, bias, False, 0.0, epsilon)
     wide = torch.promote_types(torch.promote_types(x.dtype, scale.dtype), mean.dtype)
-    inputs = [value.to(wide) for value in (x, mean, var, scale, bias)]
-    return F.batch_norm(*inputs, False, 0.0, epsilon).to(x.dtype)
+    mean, var, scale, bias = (cast_to(value, wide) for value in (mean, var, scale, bias))
+    y = F.batch_norm(cast_to(x, wide), mean, var, scale, bias, False, 0.0, epsilon)
+    return cast_to(y, x.dtype)
 
 
 def _training_batch_norm(
@@ -122,7 +123,8 @@ def _local_response(call: Call, x: Tensor) -> Tensor:
     for tap in taps[1:]:
         total = total + tap
     factor = total * (call.attr("alpha", 1e-4) / size) + call.attr("bias", 1.0)
-    return x / factor ** call.attr("beta", 0.75)
+    y: Tensor = x / factor ** call.attr("beta", 0.75)
+    return y
 
 
 OPS: Final[Mapping[str, Op]] = {

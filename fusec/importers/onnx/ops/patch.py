@@ -69,7 +69,8 @@ def _col2im(call: Call, columns: Tensor, image: Array, block: Array) -> Tensor:
     dilations = call.attr("dilations", None) or [1] * rank
     pads = call.attr("pads", None) or [0] * (2 * rank)
     if rank == 2 and pads[:2] == pads[2:]:
-        return F.fold(columns, sizes, kernel, dilations, pads[:2], strides)
+        geometry: tuple[Any, ...] = (sizes, kernel, dilations, pads[:2], strides)
+        return F.fold(columns, *geometry)
     padded = [size + pads[i] + pads[i + rank] for i, size in enumerate(sizes)]
     steps = [
         (padded[i] - (kernel[i] - 1) * dilations[i] - 1) // strides[i] + 1 for i in range(rank)

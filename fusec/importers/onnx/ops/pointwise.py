@@ -63,7 +63,8 @@ def _celu(call: Call, x: Tensor) -> Tensor:
 def _selu(call: Call, x: Tensor) -> Tensor:
     alpha = call.attr("alpha", 1.67326319217681884765625)
     gamma = call.attr("gamma", 1.05070102214813232421875)
-    return torch.ops.aten.elu.default(x, alpha, gamma)
+    y: Tensor = torch.ops.aten.elu.default(x, alpha, gamma)
+    return y
 
 
 def _hard_sigmoid(call: Call, x: Tensor) -> Tensor:

@@ -1,21 +1,25 @@
 """Pooling over sliding windows and over whole planes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
 
 from fusec.importers.onnx.call import Call
-from fusec.importers.onnx.ops.support import Sizes, lowest, product
+from fusec.importers.onnx.ops.support import Size, Sizes, lowest, product
 from fusec.importers.onnx.ops.window import Window, ceil_extra, pad_spatial, read_window
 from fusec.importers.onnx.table import Op
-from fusec.importers.onnx.values import Int, ints
+from fusec.importers.onnx.values import ints
 
 Tensor = torch.Tensor
 
-_MAX: Final = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
-_AVERAGE: Final = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+_MAX: Final[Mapping[int, Callable[..., Any]]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_AVERAGE: Final[Mapping[int, Callable[..., Tensor]]] = {
+    1: F.avg_pool1d,
+    2: F.avg_pool2d,
+    3: F.avg_pool3d,
+}
 
 
 def _window(call: Call, x: Tensor) -> Window:
@@ -35,7 +39,7 @@ def _fits_torch(window: Window) -> bool:
 
 def _padded(call: Call, window: Window, x: Tensor, value: float) -> Tensor:
     """Pad as the window says, and further where ceil_mode needs it."""
-    end: Sequence[Int] = window.end
+    end: Sequence[Size] = window.end
     if call.attr("ceil_mode", 0):
         more = ceil_extra(window, x.shape[2:])
         end = [after + extra for after, extra in zip(end, more, strict=True)]
@@ -48,18 +52,17 @@ def _max_pool(call: Call, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         return _max_pool_integer(call, x)
     ceil = bool(call.attr("ceil_mode", 0))
     padding: Any = window.begin
-    offset: Sequence[Int] = (0,) * window.rank
+    offset: Sequence[Size] = (0,) * window.rank
     source = x
     if not _fits_torch(window):
         source = _padded(call, window, x, lowest(x.dtype))
         offset, padding, ceil = window.begin, 0, False
     indices = call.wants(1)
-    result = _MAX[window.rank](
-        source, window.kernel, window.strides, padding, window.dilations, ceil, indices
-    )
+    geometry: tuple[Any, ...] = (window.kernel, window.strides, padding, window.dilations, ceil)
     if not indices:
-        return result
-    y, found = result
+        pooled: Tensor = _MAX[window.rank](source, *geometry)
+        return pooled
+    y, found = _MAX[window.rank](source, *geometry, True)
     return y, _flat_indices(call, found, source.shape[2:], x.shape, offset)
 
 
@@ -72,7 +75,7 @@ def _max_pool_integer(call: Call, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
 
 
 def _flat_indices(
-    call: Call, found: Tensor, padded: Sizes, shape: Sizes, offset: Sequence[Int]
+    call: Call, found: Tensor, padded: Sizes, shape: Sizes, offset: Sequence[Size]
 ) -> Tensor:
     """Turn positions in a padded plane into positions in the whole tensor, as ONNX counts."""
     spatial = list(shape[2:])
@@ -160,7 +163,9 @@ def _global_lp(call: Call, x: Tensor) -> Tensor:
         return x.abs()
     if order == 2:
         return torch.sqrt((x * x).sum(_planes(x), keepdim=True))
-    return (x.abs() ** order).sum(_planes(x), keepdim=True) ** (1.0 / order)
+    total: Tensor = (x.abs() ** order).sum(_planes(x), keepdim=True)
+    root: Tensor = total ** (1.0 / order)
+    return root
 
 
 def _max_unpool(call: Call, x: Tensor, indices: Tensor, output_shape: Any = None) -> Tensor:
@@ -173,7 +178,7 @@ def _max_unpool(call: Call, x: Tensor, indices: Tensor, output_shape: Any = None
         (size - 1) * strides[i] - pads[i] - pads[i + rank] + kernel[i]
         for i, size in enumerate(sizes)
     ]
-    shape: list[Int] = [x.shape[0], x.shape[1], *spatial]
+    shape: list[Size] = [x.shape[0], x.shape[1], *spatial]
     wanted = shape if output_shape is None else ints(output_shape)
     # Indices count in the shape that the window implies; a given shape only adds room after it.
     flat = x.new_zeros((product(shape),)).scatter(0, indices.reshape(-1), x.reshape(-1))

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from fusec.ir.errors import ImportFailed
+
 Tensor = torch.Tensor
 
 
@@ -75,26 +77,33 @@ def _source(rule: Rule, axis: Axis) -> Tensor:
     at = torch.arange(axis.out, dtype=torch.float32)
     size, out, scale = axis.size, axis.out, axis.scale
     single = isinstance(out, int) and out == 1
+    found: Tensor
     match rule.transform:
         case "asymmetric":
-            return at / scale
+            found = at / scale
         case "half_pixel":
-            return (at + 0.5) / scale - 0.5
+            found = (at + 0.5) / scale - 0.5
         case "pytorch_half_pixel":
-            return at * 0 if single else (at + 0.5) / scale - 0.5
+            found = at * 0 if single else (at + 0.5) / scale - 0.5
         case "half_pixel_symmetric":
             adjusted = size / 2 * (1 - out / (scale * size))
-            return adjusted + (at + 0.5) / scale - 0.5
+            found = adjusted + (at + 0.5) / scale - 0.5
         case "tf_half_pixel_for_nn":
-            return (at + 0.5) / scale
+            found = (at + 0.5) / scale
         case "align_corners":
-            return at * 0 if single else at * (size - 1) / (out - 1)
+            found = at * 0 if single else at * (size - 1) / (out - 1)
         case "tf_crop_and_resize":
             if single:
-                return at * 0 + 0.5 * (axis.start + axis.end) * (size - 1)
-            step = (axis.end - axis.start) * (size - 1) / (out - 1)
-            return axis.start * (size - 1) + at * step
-    raise ValueError(f"coordinate_transformation_mode is '{rule.transform}'")
+                found = at * 0 + 0.5 * (axis.start + axis.end) * (size - 1)
+            else:
+                step = (axis.end - axis.start) * (size - 1) / (out - 1)
+                found = axis.start * (size - 1) + at * step
+        case _:
+            raise ImportFailed(
+                f"coordinate_transformation_mode is '{rule.transform}'; known are asymmetric, "
+                "align_corners, tf_crop_and_resize, tf_half_pixel_for_nn and *half_pixel*"
+            )
+    return found
 
 
 def _along(x: Tensor, rule: Rule, axis: Axis, at: Tensor) -> Tensor:
@@ -134,7 +143,10 @@ def _nearest(rule: Rule, axis: Axis, at: Tensor) -> Tensor:
         case "simple":
             shrinks = isinstance(axis.scale, float) and axis.scale < 1
             return torch.ceil(at) if shrinks else torch.floor(at)
-    raise ValueError(f"nearest_mode is '{rule.nearest}'")
+    raise ImportFailed(
+        f"nearest_mode is '{rule.nearest}'; known are floor, ceil, round_prefer_floor and "
+        "round_prefer_ceil"
+    )
 
 
 def _taps(rule: Rule, at: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -167,7 +179,7 @@ def _stretched(rule: Rule, axis: Axis, at: Tensor) -> Tensor:
     beyond = math.ceil((1 if rule.mode == "linear" else 2) / axis.scale) + 1
     beyond = 0 if rule.exclude_outside else beyond
     taps = torch.arange(-beyond, axis.size + beyond, dtype=torch.float32)
-    distance = ((taps[None, :] - at[:, None]) * axis.scale).abs()
+    distance: Tensor = ((taps[None, :] - at[:, None]) * axis.scale).abs()
     if rule.mode == "linear":
         weights = (1 - distance).clamp(min=0)
     else:
@@ -177,7 +189,8 @@ def _stretched(rule: Rule, axis: Axis, at: Tensor) -> Tensor:
     if beyond == 0:
         return weights
     target = taps.to(torch.int64).clamp(0, axis.size - 1)
-    return weights.new_zeros((weights.shape[0], axis.size)).index_add(1, target, weights)
+    folded = weights.new_zeros((weights.shape[0], axis.size))
+    return folded.index_add(1, target, weights)
 
 
 def _apply(x: Tensor, axis: Axis, weights: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ def _axes(call: Call, x: Tensor, where: Sequence[int], scales: Any, sizes: Any) 
 
 def _by_scale(index: int, size: Any, scale: Any) -> Axis:
     if isinstance(scale, (torch.SymFloat, torch.SymInt)):
-        return Axis(index=index, size=size, out=torch.sym_int(size * scale), scale=scale)
+        return Axis(index=index, size=size, out=_whole_size(size * scale), scale=scale)
     factor = float(scale)
     out: Any
     if factor.is_integer():
@@ -95,8 +95,12 @@ def _by_scale(index: int, size: Any, scale: Any) -> Axis:
     elif (1 / factor).is_integer():
         out = size // int(1 / factor)
     else:
-        out = math.floor(size * factor) if isinstance(size, int) else torch.sym_int(size * factor)
+        out = math.floor(size * factor) if isinstance(size, int) else _whole_size(size * factor)
     return Axis(index=index, size=size, out=out, scale=factor)
+
+
+def _whole_size(size: Any) -> Any:
+    return torch.sym_int(size)  # type: ignore[no-untyped-call]
 
 
 def _by_sizes(call: Call, x: Tensor, where: Sequence[int], sizes: Array) -> list[Axis]:

@@ -8,6 +8,7 @@ import torch
 
 from fusec.importers.onnx.call import Call
 from fusec.importers.onnx.ops.support import (
+    Size,
     axes_of,
     axis_of,
     concrete,
@@ -18,7 +19,7 @@ from fusec.importers.onnx.ops.support import (
     tidy,
 )
 from fusec.importers.onnx.table import Op
-from fusec.importers.onnx.values import Array, Int, Value, ints, to_tensor
+from fusec.importers.onnx.values import Array, Value, ints, to_tensor
 
 Tensor = torch.Tensor
 
@@ -33,11 +34,11 @@ def _size(call: Call, x: Value) -> Array:
     return index_array([product(sizes_of(x))]).reshape(())
 
 
-def _target(call: Call, sizes: Sequence[Int], wanted: Sequence[Int]) -> list[Int]:
+def _target(call: Call, sizes: Sequence[Size], wanted: Sequence[Size]) -> list[Size]:
     """Return a Reshape target with copied sizes filled in."""
     if call.attr("allowzero", 0):
         return list(wanted)
-    target: list[Int] = []
+    target: list[Size] = []
     for axis, size in enumerate(wanted):
         if isinstance(size, int) and size == 0:
             if axis >= len(sizes):
@@ -47,7 +48,7 @@ def _target(call: Call, sizes: Sequence[Int], wanted: Sequence[Int]) -> list[Int
     return target
 
 
-def _wanted(call: Call, shape: Value) -> list[Int]:
+def _wanted(call: Call, shape: Value) -> list[Size]:
     wanted = list_of(call, "shape", shape)
     return call.fail("has no target shape") if wanted is None else wanted
 
@@ -135,7 +136,7 @@ def _split(call: Call, x: Value, split: Value = None) -> tuple[Value, ...]:
     return tuple(np.split(x, cuts, axis))
 
 
-def _even_parts(call: Call, size: Int) -> list[Int]:
+def _even_parts(call: Call, size: Size) -> list[Size]:
     """Return equal parts; where they cannot be equal the last one is smaller."""
     count = call.attr("num_outputs", None) or call.n_outputs
     part = (size + count - 1) // count
@@ -143,7 +144,7 @@ def _even_parts(call: Call, size: Int) -> list[Int]:
 
 
 def _expand(call: Call, x: Value, shape: Value) -> Value:
-    wanted = ints(shape)
+    wanted: list[Size] = [*ints(shape)]
     sizes = sizes_of(x)
     rank = max(len(sizes), len(wanted))
     sizes = [1] * (rank - len(sizes)) + sizes
@@ -154,7 +155,7 @@ def _expand(call: Call, x: Value, shape: Value) -> Value:
     return to_tensor(x).expand(target)
 
 
-def _joint(size: Int, wanted: Int) -> Int:
+def _joint(size: Size, wanted: Size) -> Size:
     """Return the broadcast size; only plain ones broadcast, symbols are sizes above one."""
     if isinstance(wanted, int) and wanted == 1:
         return size

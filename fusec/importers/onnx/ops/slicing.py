@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from fusec.importers.onnx.call import Call
 from fusec.importers.onnx.ops.support import (
+    Size,
     axes_of,
     bounded,
     concrete,
@@ -17,7 +18,7 @@ from fusec.importers.onnx.ops.support import (
     sym_max,
 )
 from fusec.importers.onnx.table import Op
-from fusec.importers.onnx.values import Array, Int, Value, ints
+from fusec.importers.onnx.values import Array, Value, ints
 
 Tensor = torch.Tensor
 
@@ -42,7 +43,8 @@ def _slice(
         cut: list[Any] = [slice(None)] * rank
         for axis, start, end, step in rows:
             cut[axis] = slice(*_python_bounds(x.shape[axis], int(start), int(end), int(step)))
-        return x[tuple(cut)]
+        part: Array = x[tuple(cut)]
+        return part
     assert isinstance(x, torch.Tensor)
     for axis, start, end, step in rows:
         x = _slice_axis(x, int(axis), start, end, int(step))
@@ -54,7 +56,7 @@ def _python_bounds(size: int, start: int, end: int, step: int) -> tuple[int, int
     return begin, None if stop < 0 else stop, step
 
 
-def _slice_axis(x: Tensor, axis: int, start: Int, end: Int, step: int) -> Tensor:
+def _slice_axis(x: Tensor, axis: int, start: Size, end: Size, step: int) -> Tensor:
     size = x.shape[axis]
     if step < 0:
         # Position i of the reversed axis is size - 1 - i of the data.
@@ -66,10 +68,11 @@ def _slice_axis(x: Tensor, axis: int, start: Int, end: Int, step: int) -> Tensor
         whole = end >= size if isinstance(size, int) else end >= 2**31 - 1
         if whole:
             return x
-    return torch.ops.aten.slice.Tensor(x, axis, start, end, step)
+    part: Tensor = torch.ops.aten.slice.Tensor(x, axis, start, end, step)
+    return part
 
 
-def _at_least_zero(value: Int) -> bool:
+def _at_least_zero(value: Size) -> bool:
     return not isinstance(value, int) or value >= 0
 
 
@@ -82,8 +85,8 @@ def _pad(
     where = list(range(x.ndim)) if axes is None else axes_of(call, ints(axes), x.ndim)
     if len(amounts) != 2 * len(where):
         call.fail(f"wanted {2 * len(where)} pads, got {len(amounts)}")
-    begin: list[Int] = [0] * x.ndim
-    end: list[Int] = [0] * x.ndim
+    begin: list[Size] = [0] * x.ndim
+    end: list[Size] = [0] * x.ndim
     for position, axis in enumerate(where):
         begin[axis], end[axis] = amounts[position], amounts[position + len(where)]
     mode = call.attr("mode", "constant")
@@ -100,7 +103,7 @@ def _pad(
 
 
 def _pad_constant(
-    call: Call, x: Tensor, value: Value, begin: Sequence[Int], end: Sequence[Int]
+    call: Call, x: Tensor, value: Value, begin: Sequence[Size], end: Sequence[Size]
 ) -> Tensor:
     number = call.attr("value", 0.0)
     if isinstance(value, np.ndarray):
@@ -110,9 +113,9 @@ def _pad_constant(
     return F.pad(x, _amounts(begin, end), value=number)
 
 
-def _amounts(begin: Sequence[Int], end: Sequence[Int]) -> list[Int]:
+def _amounts(begin: Sequence[Size], end: Sequence[Size]) -> list[Size]:
     """Return paddings as torch wants them: pairs from the last axis to the first."""
-    amounts: list[Int] = []
+    amounts: list[Size] = []
     for before, after in zip(reversed(begin), reversed(end), strict=True):
         amounts += [before, after]
     while amounts and all(isinstance(a, int) and a == 0 for a in amounts[-2:]):
@@ -120,7 +123,7 @@ def _amounts(begin: Sequence[Int], end: Sequence[Int]) -> list[Int]:
     return amounts or [0, 0]
 
 
-def _fits_torch(x: Tensor, begin: Sequence[Int], end: Sequence[Int], *, reflect: bool) -> bool:
+def _fits_torch(x: Tensor, begin: Sequence[Size], end: Sequence[Size], *, reflect: bool) -> bool:
     """Say whether torch's own reflect or replicate padding of 3-D to 5-D tensors applies."""
     if x.ndim not in (3, 4, 5) or not x.is_floating_point():
         return False
@@ -133,7 +136,7 @@ def _fits_torch(x: Tensor, begin: Sequence[Int], end: Sequence[Int], *, reflect:
     )
 
 
-def _pad_axis(x: Tensor, axis: int, before: Int, after: Int, mode: str) -> Tensor:
+def _pad_axis(x: Tensor, axis: int, before: Size, after: Size, mode: str) -> Tensor:
     if concrete((before, after)) and before == 0 and after == 0:
         return x
     size = x.shape[axis]
@@ -153,8 +156,8 @@ def _center_crop_pad(call: Call, x: Tensor, shape: Value) -> Tensor:
     wanted = ints(shape)
     axes = call.attr("axes", None)
     where = list(range(x.ndim)) if axes is None else axes_of(call, axes, x.ndim)
-    begin: list[Int] = [0] * x.ndim
-    end: list[Int] = [0] * x.ndim
+    begin: list[Size] = [0] * x.ndim
+    end: list[Size] = [0] * x.ndim
     for axis, target in zip(where, wanted, strict=True):
         size = x.shape[axis]
         more, less = sym_max(target - size, 0), sym_max(size - target, 0)

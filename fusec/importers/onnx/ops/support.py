@@ -7,15 +7,17 @@ import numpy as np
 import torch
 
 from fusec.importers.onnx.call import Call
-from fusec.importers.onnx.values import Array, Int, Value, ints, shape_value
+from fusec.importers.onnx.values import Array, Value, ints, shape_value
 
-Sizes = Sequence[Int]
+# An int, or a torch.SymInt under tracing: torch's stubs know the former only.
+Size = Any
+Sizes = Sequence[Size]
 
 # torch stores these but has almost no arithmetic for them; int64 holds the narrow ones exactly.
 WIDE = frozenset({torch.uint16, torch.uint32, torch.uint64})
 
 
-def axis_of(call: Call, axis: Int, rank: int) -> int:
+def axis_of(call: Call, axis: Size, rank: int) -> int:
     """Return an axis counted from the front; fail where it is out of range."""
     number = int(axis)
     if not -rank <= number < max(rank, 1):
@@ -23,20 +25,20 @@ def axis_of(call: Call, axis: Int, rank: int) -> int:
     return number + rank if number < 0 else number
 
 
-def axes_of(call: Call, axes: Sequence[Int], rank: int) -> list[int]:
+def axes_of(call: Call, axes: Sequence[Size], rank: int) -> list[int]:
     """Return axes counted from the front, in the order given."""
     return [axis_of(call, axis, rank) for axis in axes]
 
 
-def product(sizes: Sizes) -> Int:
+def product(sizes: Sizes) -> Size:
     """Multiply sizes; symbols stay symbols."""
-    result: Int = 1
+    result: Size = 1
     for size in sizes:
         result = result * size
     return result
 
 
-def list_of(call: Call, name: str, value: Value) -> list[Int] | None:
+def list_of(call: Call, name: str, value: Value) -> list[Size] | None:
     """Return integers given as an input or, in older opsets, as the attribute `name`."""
     if value is not None:
         return ints(value)
@@ -105,7 +107,7 @@ def concrete(sizes: Sizes) -> bool:
     return all(isinstance(size, int) for size in sizes)
 
 
-def sizes_of(value: Value) -> list[Int]:
+def sizes_of(value: Value) -> list[Size]:
     """Return the sizes of a value of either domain."""
     if isinstance(value, (np.ndarray, torch.Tensor)):
         return list(value.shape)
@@ -117,19 +119,19 @@ def index_array(sizes: Sizes) -> Array:
     return shape_value(sizes)
 
 
-def bounded(low: Int, value: Int, high: Int) -> Int:
+def bounded(low: Size, value: Size, high: Size) -> Size:
     """Clamp a size that may be a symbol."""
     return sym_max(low, sym_min(value, high))
 
 
-def sym_max(a: Int, b: Int) -> Int:
+def sym_max(a: Size, b: Size) -> Size:
     """Return the larger size without deciding on symbols."""
-    return max(a, b) if concrete((a, b)) else torch.sym_max(a, b)
+    return max(a, b) if concrete((a, b)) else torch.sym_max(a, b)  # type: ignore[no-untyped-call]
 
 
-def sym_min(a: Int, b: Int) -> Int:
+def sym_min(a: Size, b: Size) -> Size:
     """Return the smaller size without deciding on symbols."""
-    return min(a, b) if concrete((a, b)) else torch.sym_min(a, b)
+    return min(a, b) if concrete((a, b)) else torch.sym_min(a, b)  # type: ignore[no-untyped-call]
 
 
 def lowest(dtype: torch.dtype) -> float | int | bool:
@@ -146,7 +148,7 @@ def highest(dtype: torch.dtype) -> float | int | bool:
     return torch.inf if dtype.is_floating_point else torch.iinfo(dtype).max
 
 
-def wrap_negative(indices: torch.Tensor, size: Int) -> torch.Tensor:
+def wrap_negative(indices: torch.Tensor, size: Size) -> torch.Tensor:
     """Return int64 indices with negative ones counted from the end."""
     indices = cast_to(indices, torch.int64)
     return torch.where(indices < 0, indices + size, indices)

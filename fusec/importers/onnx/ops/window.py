@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from fusec.importers.onnx.call import Call
-from fusec.importers.onnx.ops.support import Sizes, sym_max
-from fusec.importers.onnx.values import Int
+from fusec.importers.onnx.ops.support import Size, Sizes, sym_max, sym_min
 
 Tensor = torch.Tensor
+Sides = tuple[Size, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +28,8 @@ class Window:
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
-    begin: tuple[Int, ...]
-    end: tuple[Int, ...]
+    begin: tuple[Size, ...]
+    end: tuple[Size, ...]
 
     @property
     def rank(self) -> int:
@@ -68,7 +68,7 @@ def read_window(call: Call, kernel: Sequence[int], sizes: Sizes) -> Window:
 
 def _padding(
     call: Call, sizes: Sizes, reach: Sequence[int], strides: Sequence[int]
-) -> tuple[tuple[Int, ...], tuple[Int, ...]]:
+) -> tuple[Sides, Sides]:
     mode = call.attr("auto_pad", "NOTSET")
     rank = len(reach)
     if mode in ("NOTSET", ""):
@@ -84,7 +84,7 @@ def _padding(
     return split_total(totals, upper=mode == "SAME_UPPER")
 
 
-def same_total(size: Int, reach: int, stride: int) -> Int:
+def same_total(size: Size, reach: int, stride: int) -> Size:
     """Return the padding of one axis that makes the output ceil(size / stride) long."""
     if stride == 1:
         return reach - 1
@@ -92,7 +92,7 @@ def same_total(size: Int, reach: int, stride: int) -> Int:
     return sym_max((steps - 1) * stride + reach - size, 0)
 
 
-def split_total(totals: Sequence[Int], *, upper: bool) -> tuple[tuple[Int, ...], tuple[Int, ...]]:
+def split_total(totals: Sequence[Size], *, upper: bool) -> tuple[Sides, Sides]:
     """Share out paddings; the odd one goes after the data if `upper`, before it otherwise."""
     small = tuple(total // 2 for total in totals)
     large = tuple(total - half for total, half in zip(totals, small, strict=True))
@@ -101,7 +101,7 @@ def split_total(totals: Sequence[Int], *, upper: bool) -> tuple[tuple[Int, ...],
 
 def pad_spatial(x: Tensor, begin: Sizes, end: Sizes, value: float = 0.0) -> Tensor:
     """Pad (or, where negative, crop) the last axes of a tensor."""
-    amounts: list[Int] = []
+    amounts: list[Size] = []
     for before, after in zip(reversed(begin), reversed(end), strict=True):
         amounts += [before, after]
     if all(isinstance(amount, int) and amount == 0 for amount in amounts):
@@ -109,17 +109,17 @@ def pad_spatial(x: Tensor, begin: Sizes, end: Sizes, value: float = 0.0) -> Tens
     return F.pad(x, amounts, value=value)
 
 
-def ceil_extra(window: Window, sizes: Sizes) -> tuple[Int, ...]:
+def ceil_extra(window: Window, sizes: Sizes) -> tuple[Size, ...]:
     """Return the further padding after each axis that ceil_mode needs.
 
     A window that would start in the padding after the data is dropped, as ONNX and torch do.
     """
-    extra: list[Int] = []
+    extra: list[Size] = []
     for axis, size in enumerate(sizes):
         reach, stride = window.reach[axis], window.strides[axis]
         span = size + window.begin[axis] + window.end[axis] - reach
         steps = (span + stride - 1) // stride
         last = (size + window.begin[axis] - 1) // stride
-        steps = min(steps, last) if isinstance(size, int) else torch.sym_min(steps, last)
+        steps = sym_min(steps, last)
         extra.append(sym_max(steps * stride - span, 0))
     return tuple(extra)

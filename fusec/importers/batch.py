@@ -175,9 +175,11 @@ def _together(examples: tuple[Tensor, ...], first: list[int | None]) -> list[Axe
 
 def _try_axes(source: Runnable, examples: tuple[Tensor, ...], axes: Axes) -> Axes | _No:
     """Give the output axes if rows along `axes` are rows, or say why not."""
+    if all(axis is None for axis in axes):
+        return _No("the caller says that there is no batch axis")
     rows = _three_rows(source, examples, axes)
     if isinstance(rows, _No):
-        return rows
+        return _many_only(source, examples, axes, rows)
     singles = [single for _, single in rows]
     inputs = [row for row, _ in rows]
     two = _run(source, join_rows(inputs[:2], axes))
@@ -217,6 +219,26 @@ def _three_rows(
                 rows.append((option, answer))
                 break
     return rows if len(rows) == 3 else _No("the source gives different answers to the same row")
+
+
+def _many_only(source: Runnable, examples: tuple[Tensor, ...], axes: Axes, alone: _No) -> _No:
+    """Tell a source that needs several rows, yet any number of them, from one of a fixed number."""
+    row = cut_row(examples, axes)
+    counts = [_run(source, join_rows([examples, *[row] * more], axes)) for more in (0, 1, 2)]
+    if any(isinstance(c, _No) for c in counts):
+        return alone
+    outputs = [
+        tuple(
+            a
+            for a in range(one.dim())
+            if (two.shape[a], three.shape[a]) == (one.shape[a] + 1, one.shape[a] + 2)
+        )
+        for one, two, three in zip(*(c for c in counts if not isinstance(c, _No)), strict=True)
+        if one.dim() == two.dim() == three.dim()
+    ]
+    grown = tuple(a[0] if len(a) == 1 else None for a in outputs)
+    whole = not isinstance(counts[0], _No) and len(grown) == len(counts[0])
+    return _No(alone.reason, dependent=True, outputs=grown if whole else None)
 
 
 def _output_axes(one: Outputs, two: Outputs, three: Outputs) -> Axes | _No:

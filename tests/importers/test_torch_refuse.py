@@ -249,6 +249,7 @@ def test_custom_operators_outside_the_set():
     here(refused(Model(), text=r"fusec_test\.twice.*outside the fusec operator set"))
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
 def test_packed_sequences_and_projections():
     class Packs(nn.Module):
         def __init__(self):

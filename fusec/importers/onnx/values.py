@@ -51,6 +51,8 @@ NUMPY: Mapping[int, np.dtype[Any]] = {
     24: np.dtype(ml_dtypes.float8_e8m0fnu),
     25: np.dtype(ml_dtypes.uint2),
     26: np.dtype(ml_dtypes.int2),
+    27: np.dtype(ml_dtypes.float6_e2m3fn),
+    28: np.dtype(ml_dtypes.float6_e3m2fn),
 }
 
 # The same, for the types that torch has as one element per storage element.

@@ -113,7 +113,7 @@ def _to_text(value: Array) -> Array:
 
 
 def _text_of(item: Any, dtype: np.dtype[Any]) -> str:
-    """Spell a number as ONNX Runtime does: 8 significant digits (17 for double), NaN, INF."""
+    """Spell a number as ONNX Runtime does: 8 significant digits, NaN, INF."""
     if dtype.kind in "OUS":
         return str(item)
     if dtype.kind == "b":
@@ -125,7 +125,7 @@ def _text_of(item: Any, dtype: np.dtype[Any]) -> str:
         return "NaN"
     if math.isinf(number):
         return "INF" if number > 0 else "-INF"
-    return f"{number:.17g}" if dtype == np.float64 else f"{number:.8g}"
+    return f"{number:.8g}"
 
 
 def _from_text(value: Array, code: int) -> Array:

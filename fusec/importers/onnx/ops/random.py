@@ -86,8 +86,11 @@ def _dropout(
     call: Call, value: Value, ratio: Value = None, training: Value = None
 ) -> tuple[Value, ...]:
     x = to_tensor(value)
-    mask_dtype = x.dtype if call.opset < 10 else torch.bool
-    idle = (value, torch.ones_like(x, dtype=mask_dtype)) if call.wants(1) else (value,)
+    idle: tuple[Value, ...] = (value,)
+    if call.wants(1):
+        # What was not dropped; before opset 12 ONNX Runtime leaves the mask at zero.
+        mask_dtype = x.dtype if call.opset < 10 else torch.bool
+        idle = (value, torch.full_like(x, call.opset >= 12, dtype=mask_dtype))
     if call.opset < 12 or training is None:
         return idle
     rate = torch.full((), 0.5) if ratio is None else to_tensor(ratio)

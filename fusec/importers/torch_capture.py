@@ -154,7 +154,7 @@ def _export(module: nn.Module, args: tuple[Tensor, ...], dynamic: Dynamic) -> Ex
 def _nested(module: nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
     """Shape the specs like the signature: a *args parameter takes one tuple."""
     code = module.forward.__code__ if hasattr(module.forward, "__code__") else None
-    if code is not None and code.co_flags & 0x04 and code.co_argcount == 1:
+    if shapes and code is not None and code.co_flags & 0x04 and code.co_argcount == 1:
         return (shapes,)
     return shapes
 

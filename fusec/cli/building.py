@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import fusec
-from fusec.cli.options import PerInput, of_model
+from fusec.cli.inputs import check_all_used, said_of
+from fusec.cli.options import PerInput
 from fusec.cli.output import progress
 from fusec.cli.sources import Found
 from fusec.ir.errors import ConfigError, FusecError
@@ -57,6 +58,9 @@ def build(found: Found, choices: Choices, *, skip_failed: bool) -> Built:
     with progress(len(found.models)) as show:
         show("loading PyTorch", 0)
         plan = fusec.compile({}, executor=choices.executor, threads=choices.threads)
+        check_all_used("--bind", choices.bind, found.models)
+        check_all_used("--symbol", choices.symbols, found.models)
+        check_all_used("--batch-axis", choices.batch_axes, found.models)
         for done, (name, path) in enumerate(found.models.items()):
             show(name, done)
             try:
@@ -76,9 +80,9 @@ def _add(
     plan.add(
         name,
         path,
-        bind=of_model(choices.bind, name, models),
-        symbols=of_model(choices.symbols, name, models),
-        batch_axes=of_model(choices.batch_axes, name, models),  # type: ignore[arg-type]
+        bind=said_of(choices.bind, name, path, models),
+        symbols=said_of(choices.symbols, name, path, models),
+        batch_axes=said_of(choices.batch_axes, name, path, models),  # type: ignore[arg-type]
     )
 
 

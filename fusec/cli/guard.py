@@ -15,14 +15,17 @@ FAILED = 1
 INTERRUPTED = 130
 """As the shell says of a program that Ctrl-C ended."""
 
-_PASS = (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError)
-"""Not failures: typer turns them into exit codes."""
+_USAGE: Any = typer.BadParameter.__base__
+"""Click's UsageError, which is in click or inside typer, by typer's version."""
+
+_PASS = (typer.Exit, typer.Abort, _USAGE, BrokenPipeError)
+"""Not failures of a command: typer turns them into exit codes."""
 
 
 class GuardedGroup(TyperGroup):
     """A command group whose commands may raise; what they raise is told in one line.
 
-    Contexts are `Any`: their class lives in click or inside typer, by typer's version.
+    Contexts are `Any` for the reason that `_USAGE` gives.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -341,17 +341,20 @@ def _not_independent(
     outputs = _run(source, examples)
     if isinstance(outputs, _No):
         raise ConfigError(f"the model does not run on its example inputs: {outputs.reason}")
-    for axes, reason in reasons.items():
-        if reason.dependent:
-            # The axes are kept: the number of rows may still vary from request to request.
-            return BatchFacts(
-                input_axes=axes,
-                output_axes=reason.outputs or (None,) * len(outputs),
-                kind=RowsKind.WHOLE_REQUEST,
-                how=f"one request is one instance: {reason.reason}",
-            )
     axes = hint or tuple(0 if e.dim() and e.shape[0] == 1 else None for e in examples)
     one = [e.shape[a] == 1 for e, a in zip(examples, axes, strict=True) if a is not None]
+    dependent = [(a, r) for a, r in reasons.items() if r.dependent]
+    # Rows on another axis that depend on each other say nothing about rows on this one.
+    other = axes in reasons and not reasons[axes].dependent
+    if dependent and not (one and other):
+        # The axes are kept: the number of rows may still vary from request to request.
+        found, reason = dependent[0]
+        return BatchFacts(
+            input_axes=found,
+            output_axes=reason.outputs or (None,) * len(outputs),
+            kind=RowsKind.WHOLE_REQUEST,
+            how=f"one request is one instance: {reason.reason}",
+        )
     if one and all(one) and all(o.dim() > 0 and o.shape[0] == 1 for o in outputs):
         return BatchFacts(
             input_axes=axes,

@@ -35,7 +35,9 @@ def common_dtype(operands: list[Operand]) -> torch.dtype:
 
 def _channel_forms(b: Builder, operands: dict[str, Operand]) -> dict[str, fx.Node] | None:
     """Give operands as [B, g*C, ..] where all are at hand in this form: no axis is moved then."""
-    if len({operand.value.shape for operand in operands.values()}) != 1:
+    # Compared, not put into a set: a symbolic extent has no hash.
+    shapes = [operand.value.shape for operand in operands.values()]
+    if not shapes or any(shape != shapes[0] for shape in shapes):
         return None
     if len({operand.dtype for operand in operands.values()}) != 1:
         return None

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch.export import ExportedProgram
 
-from fusec.ir.errors import ConfigError, ImportFailed
+from fusec.ir.errors import ConfigError, FusecError, ImportFailed
 
 __all__ = ["load_pt2"]
 
@@ -25,7 +25,9 @@ def load_pt2(path: Path) -> ExportedProgram:
         with zipfile.ZipFile(path) as archive:
             _check(path, archive)
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as e:
+    except FusecError:
+        raise
+    except Exception as e:
         raise ConfigError(
             f"{path}: not a .pt2 file, or a damaged one ({e}); write it again with "
             "torch.export.save"
@@ -43,6 +45,9 @@ def load_pt2(path: Path) -> ExportedProgram:
 
 
 def _check(path: Path, archive: zipfile.ZipFile) -> None:
+    if min((i.header_offset for i in archive.infolist()), default=0) != 0:
+        # The end of a truncated archive can look like a smaller one that lay inside.
+        raise ConfigError(f"{path}: not a .pt2 file, or a damaged one; write it again")
     names = [n.partition("/")[2] for n in archive.namelist()]
     if any(n in ("data.pkl", "constants.pkl") for n in names):
         raise ImportFailed(

@@ -14,6 +14,7 @@ from fusec.importers.torch_capture import Dynamic
 from fusec.importers.torch_exported import exported_inputs
 from fusec.importers.torch_place import place_of_error
 from fusec.importers.torch_refuse import refuse_module
+from fusec.importers.torch_rnn import RnnCheck
 from fusec.importers.torch_state import untouched
 from fusec.ir.errors import ConfigError, FusecError, ImportFailed
 
@@ -152,6 +153,10 @@ def _from_exported(
 ) -> TorchSource:
     found = exported_inputs(exported, args, kwargs)
     module = exported.module(check_guards=False)
+    # The remaining check pins every extent to the exporter's example. Whether the program runs at
+    # another number of rows is found out by running it; its ranges are kept as symbols.
+    module._forward_pre_hooks.clear()
+    module._forward_pre_hooks_with_kwargs.clear()
     flat = FlatModule(module, found.layout)
     notes = _fixed_notes(found.layout.fixed)
     return _finish(flat, found.layout.names, found.examples, found.dynamic, notes)
@@ -169,7 +174,7 @@ def _finish(
             raise ConfigError(f"example input {name} is a meta tensor and holds no data")
     args, kwargs = module._layout.fill(examples)
     try:
-        with untouched(module):
+        with untouched(module), RnnCheck():
             found, more = flatten_results(module.inner(*args, **kwargs))
     except FusecError:
         raise
@@ -193,7 +198,7 @@ def _fixed_notes(fixed: Sequence[tuple[str, str]]) -> tuple[str, ...]:
 
 def _run(module: nn.Module, args: Sequence[Tensor]) -> tuple[Tensor, ...]:
     try:
-        with untouched(module):
+        with untouched(module), RnnCheck():
             results: tuple[Tensor, ...] = module(*args)
     except FusecError:
         raise

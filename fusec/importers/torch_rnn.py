@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 import fusec.kernels.rnn.op  # noqa: F401  (defines torch.ops.fusec.rnn)
-from fusec.ir.errors import ImportFailed
+from fusec.ir.errors import ConfigError, ImportFailed
 
-__all__ = ["RnnMode"]
+__all__ = ["RnnCheck", "RnnMode"]
 
 # Function name -> mode and activation names; an empty list stands for the defaults.
 LAYERS: dict[str, tuple[str, list[str]]] = {
@@ -45,6 +45,31 @@ class RnnMode(TorchFunctionMode):
             return _cell(name, *args, **(kwargs or {}))
         if name == "_pack_padded_sequence":
             raise ImportFailed(_PACKED)
+        return func(*args, **(kwargs or {}))
+
+
+class RnnCheck(TorchFunctionMode):
+    """While entered, recurrent layers check the rows of their state.
+
+    The layer modules do so themselves, but an exported program calls the operator, which reads
+    beyond a state of too few rows and can bring the process down.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Check, then call as usual."""
+        name = getattr(func, "__name__", "").partition(".")[0]
+        if name in LAYERS and _is_torch(func) and len(args) == 9 and isinstance(args[3], bool):
+            states = [args[1]] if isinstance(args[1], Tensor) else args[1]
+            rows = args[0].shape[0 if args[8] else 1]
+            for state in states:
+                if state.shape[1] != rows:
+                    raise ConfigError(f"{name} has a state of {state.shape[1]} rows for {rows}")
         return func(*args, **(kwargs or {}))
 
 

@@ -137,9 +137,9 @@ def _nearest(rule: Rule, axis: Axis, at: Tensor) -> Tensor:
         case "ceil":
             return torch.ceil(at)
         case "round_prefer_ceil":
-            return torch.floor(at + 0.5)
+            return torch.where(at - torch.floor(at) >= 0.5, torch.ceil(at), torch.floor(at))
         case "round_prefer_floor":
-            return torch.ceil(at - 0.5)
+            return torch.where(at - torch.floor(at) > 0.5, torch.ceil(at), torch.floor(at))
         case "simple":
             shrinks = isinstance(axis.scale, float) and axis.scale < 1
             return torch.ceil(at) if shrinks else torch.floor(at)

@@ -117,9 +117,10 @@ def _by_sizes(call: Call, x: Tensor, where: Sequence[int], sizes: Array) -> list
         call.fail(f"keep_aspect_ratio_policy '{policy}' needs fixed extents; bind the input sizes")
     ratios = [int(out) / x.shape[i] for i, out in zip(where, wanted, strict=True)]
     ratio = min(ratios) if policy == "not_larger" else max(ratios)
+    outs = [math.floor(ratio * x.shape[i] + 0.5) for i in where]
     return [
-        Axis(index=i, size=x.shape[i], out=math.floor(ratio * x.shape[i] + 0.5), scale=ratio)
-        for i in where
+        Axis(index=i, size=x.shape[i], out=out, scale=out / x.shape[i])
+        for i, out in zip(where, outs, strict=True)
     ]
 
 

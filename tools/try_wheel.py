@@ -61,8 +61,10 @@ def main() -> None:
         python = Path(folder, "venv", "bin", "python")
         if not environment.install(python, options.torch, str(wheels[0])):
             sys.exit(f"pip could not install {wheels[0].name}; its message is above")
+        script = Path(folder, "use_the_wheel.py")
+        script.write_text(USE)
         steps = (
-            [str(python), "-c", USE],
+            [str(python), str(script)],
             [str(python), "-m", "fusec", "--version"],
             [str(Path(folder, "venv", "bin", "fusec")), "--help"],
         )
@@ -70,7 +72,7 @@ def main() -> None:
             quiet = subprocess.DEVNULL if step[-1] == "--help" else None
             done = subprocess.run(step, cwd=folder, env=env, stdout=quiet)
             if done.returncode:
-                sys.exit(f"failed: {' '.join(step[:3])} ... ({done.returncode})")
+                sys.exit(f"failed: {' '.join(step)} ({done.returncode})")
 
 
 if __name__ == "__main__":

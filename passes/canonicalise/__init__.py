@@ -15,9 +15,21 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from fusec.passes.canonicalise import linear, norm, scalars, shapes, spelling
+from fusec.passes.canonicalise import (
+    activation,
+    attention,
+    batch_norm,
+    convolution,
+    group_norm,
+    linear,
+    norm,
+    reduction,
+    scalars,
+    shapes,
+    spelling,
+)
 from fusec.passes.canonicalise.order import merge_equal, order_operands
-from fusec.passes.canonicalise.rewrite import rewrite
+from fusec.passes.canonicalise.rewrite import Rule, rewrite
 from fusec.passes.canonicalise.spell import spell_arguments
 from fusec.passes.program import Program
 from fusec.passes.report import Pass, PassReport
@@ -25,20 +37,26 @@ from fusec.passes.verify import verify
 
 __all__ = ["PIPELINE", "canonicalise"]
 
-SPELLING: Final = (*spelling.RULES, *shapes.RULES, *scalars.RULES)
+SPELLING: Final = (*spelling.RULES, *shapes.RULES, *scalars.RULES, *reduction.RULES)
+RAISING: Final = (*activation.RULES, *norm.RULES, *group_norm.RULES, *batch_norm.RULES)
+PRODUCTS: Final = (*attention.RULES, *linear.RULES, *convolution.RULES)
+FOLDING: Final = (*linear.FOLDS, *convolution.FOLDS)
+
+
+def _rules(name: str, *rules: Rule) -> tuple[str, Pass]:
+    return name, partial(rewrite, name=name, rules=rules)
+
 
 PIPELINE: Final[tuple[tuple[str, Pass], ...]] = (
     ("spell_arguments", spell_arguments),
-    ("spell_operators", partial(rewrite, name="spell_operators", rules=SPELLING)),
+    _rules("spell_operators", *SPELLING),
     ("merge_equal", merge_equal),
-    ("raise_norms", partial(rewrite, name="raise_norms", rules=(*norm.RULES, *SPELLING))),
-    ("raise_linears", partial(rewrite, name="raise_linears",
-                              rules=(*linear.RULES, *norm.RULES, *SPELLING))),
-    ("fold_factors", partial(rewrite, name="fold_factors",
-                             rules=(*linear.FOLDS, *linear.RULES, *SPELLING))),
+    _rules("raise_operators", *RAISING, *SPELLING),
+    _rules("raise_products", *PRODUCTS, *RAISING, *SPELLING),
+    _rules("fold_constants", *FOLDING, *PRODUCTS, *RAISING, *SPELLING),
     ("order_operands", order_operands),
     ("merge_equal_again", merge_equal),
-)  # fmt: skip
+)
 
 
 def canonicalise(

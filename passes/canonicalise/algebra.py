@@ -59,6 +59,14 @@ def _raised(terms: list[Term], power: float) -> list[Term] | None:
     return [Term(term.number**power, tuple((n, p * power) for n, p in term.powers))]
 
 
+def _whole_power(terms: list[Term] | None, power: object) -> list[Term] | None:
+    """Multiply out a small whole power."""
+    if terms is None or power not in (2, 3):
+        return None
+    square = _product(terms, terms)
+    return square if power == 2 else _product(square, terms)
+
+
 _POWERS: Final[Mapping[Any, float]] = {
     aten.reciprocal.default: -1.0,
     aten.sqrt.default: 0.5,
@@ -91,6 +99,8 @@ def _inside(node: fx.Node, leaf: Callable[[fx.Node], bool]) -> list[Term] | None
     if node.target in _POWERS:
         inner = expand(node.args[0], leaf)
         return None if inner is None else _raised(inner, _POWERS[node.target])
+    if is_call(node, aten.pow.Tensor_Scalar):
+        return _whole_power(expand(node.args[0], leaf), node.args[1])
     if is_call(node, aten.neg.default):
         return _product(expand(node.args[0], leaf), [Term(-1.0, ())])
     if not is_call(node, *_BINARY):

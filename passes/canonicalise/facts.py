@@ -1,5 +1,6 @@
 """What rules ask about nodes: shapes, dtypes, numbers, and how close two numbers are."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
@@ -13,9 +14,9 @@ from fusec.passes.canonicalise.rewrite import Edit
 __all__ = [
     "close",
     "dtype_of",
+    "guarded_number",
     "is_call",
     "is_float",
-    "known_number",
     "number",
     "only_user",
     "same",
@@ -23,6 +24,9 @@ __all__ = [
     "shape_of",
     "tensor_of",
 ]
+
+_LIFTED = re.compile(r"(.*\.)?(lifted_tensor|_tensor_constant)_?\d+")
+"""Names that torch.export gives to tensors made in a forward."""
 
 _TINY = 4
 """Constants agree when they differ by at most this many units of the dtype's precision."""
@@ -77,41 +81,48 @@ def only_user(node: fx.Node, user: fx.Node) -> bool:
 
 
 def number(edit: Edit, value: object) -> float | int | None:
-    """Give a literal, or the value of a one-element constant made of literals; no guard needed."""
+    """Give a literal, or the value of a one-element constant.
+
+    A constant made of literals needs no guard; a number that tracing lifted out of the source's
+    code (`torch.tensor(6.0)` in a forward) gets one, as it is among the member's weights.
+    """
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
         return value
     tensor = tensor_of(value)
-    if tensor is None or not edit.is_free(value) or tensor.numel() != 1:
+    if tensor is None or tensor.numel() != 1:
         return None
-    assert isinstance(value, fx.Node)
-    found = edit.value(value).item()
-    return found if isinstance(found, int | float) and not isinstance(found, bool) else None
+    if edit.is_free(value):
+        return _item(edit, value)
+    lifted = tensor.dim() == 0 and _LIFTED.fullmatch(edit.weight_name(value) or "")
+    return guarded_number(edit, value, "a number in the source's code") if lifted else None
 
 
-def known_number(edit: Edit, value: object, wanted: float, name: str) -> bool:
-    """Tell whether a value is the number that a rule needs; a weight gets a guard.
+def guarded_number(edit: Edit, value: object, name: str) -> float | int | None:
+    """Give a literal or the value of a one-element weight; a weight gets a guard.
+
+    For numbers that an operator takes as an attribute only: an epsilon, an exponent.
 
     Args:
         edit: the pass's program.
-        value: a literal, a one-element constant, or a weight whose elements are all equal.
-        wanted: the number, compared at the precision of the weight's dtype.
+        value: a literal or a node.
         name: what the number is, for the guard's text.
     """
-    literal = number(edit, value)
-    if literal is not None:
-        tensor = tensor_of(value)
-        return close(literal, wanted, torch.float32 if tensor is None else tensor.dtype)
     tensor = tensor_of(value)
     if tensor is None or not edit.is_weight(value) or tensor.numel() != 1:
-        return False
+        return number(edit, value)
+    assert isinstance(value, fx.Node)
+    found = _item(edit, value)
+    if found is not None:
+        edit.guard(value, Predicate.EQUALS, float(found), f"is {found:g} ({name})")
+    return found
+
+
+def _item(edit: Edit, value: object) -> float | int | None:
     assert isinstance(value, fx.Node)
     found = edit.value(value).item()
-    if not isinstance(found, int | float) or not close(found, wanted, tensor.dtype):
-        return False
-    edit.guard(value, Predicate.EQUALS, float(found), f"is {found:g} ({name})")
-    return True
+    return found if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 
 def close(a: float, b: float, dtype: torch.dtype) -> bool:

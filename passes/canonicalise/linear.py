@@ -25,7 +25,7 @@ from fusec.passes.canonicalise.facts import (
 from fusec.passes.canonicalise.rewrite import Answer, Edit, No, Rule
 from fusec.passes.canonicalise.schema import arguments
 from fusec.passes.canonicalise.shapes import reshape
-from fusec.passes.canonicalise.weights import exactly
+from fusec.passes.canonicalise.weights import exactly, per_channel
 from fusec.passes.report import Reason
 
 __all__ = ["FOLDS", "RULES"]
@@ -121,18 +121,9 @@ def _biased(edit: Edit, bias: fx.Node | None, beta: float) -> fx.Node | None:
 
 def _as_bias(edit: Edit, value: object, out: int) -> fx.Node | None:
     """Give a weight as a vector [out]; None unless it says one number per output or one for all."""
-    if not edit.is_weight(value):
-        return None
-    assert isinstance(value, fx.Node)
-    shape = shape_of(value)
-    if any(d != 1 for d in shape[:-1]):
-        return None
-    last = shape[-1] if shape else 1
-    if last == out:
-        return reshape(edit, value, [out])
-    if last != 1:
-        return None
-    return edit.emit(aten.expand.default, edit.emit(aten.reshape.default, value, [1]), [out])
+    rank = max(len(shape_of(value)), 1) if isinstance(value, fx.Node) else 1
+    vector = per_channel(edit, value, out, rank - 1, rank)
+    return vector if isinstance(vector, fx.Node) else None
 
 
 def _add_bias(edit: Edit, node: fx.Node) -> Answer:

@@ -21,9 +21,9 @@ from fusec.passes.canonicalise.algebra import Powers, Term, expand
 from fusec.passes.canonicalise.facts import (
     close,
     dtype_of,
+    guarded_number,
     is_call,
     is_float,
-    number,
     only_user,
     same_shape,
     shape_of,
@@ -116,10 +116,9 @@ def _statistics(edit: Edit, radicand: fx.Node) -> _Statistics | None:
         return None
     inner, axes = squared
     if is_call(inner, aten.sub.Tensor) and not inner.kwargs:
-        x: Any = inner.args[0]
-        mean = inner.args[1]
-        if is_call(mean, aten.mean.dim) and mean.args[0] is x and _mean_axes(mean) == axes:
-            return _Statistics(x, mean, axes, eps)
+        x, mean = inner.args[:2]
+        if isinstance(x, fx.Node) and is_call(mean, aten.mean.dim) and mean.args[0] is x:
+            return _Statistics(x, mean, axes, eps) if _mean_axes(mean) == axes else None
     return _Statistics(inner, None, axes, eps)
 
 
@@ -127,7 +126,7 @@ def _plus_number(edit: Edit, node: fx.Node) -> tuple[object, float]:
     """Split v + eps."""
     if is_call(node, aten.add.Tensor) and not node.kwargs:
         for v, other in (node.args[:2], node.args[1::-1]):
-            eps = number(edit, other)
+            eps = guarded_number(edit, other, "the epsilon of a norm")
             if eps is not None and eps >= 0:
                 return v, float(eps)
     return node, 0.0
@@ -317,32 +316,42 @@ def _absorb(edit: Edit, node: fx.Node) -> Answer:
     if node.kwargs:
         return None
     for source, constant in (node.args[:2], node.args[1::-1]):
-        if is_call(source, aten.layer_norm.default, aten.rms_norm.default):
-            answer = _absorbed(edit, node, source, constant)
-            if answer is not None:
-                return answer
+        order: Any = None
+        norm: Any = source
+        if is_call(source, aten.permute.default):
+            norm, order = source.args[:2]
+        if is_call(norm, aten.layer_norm.default, aten.rms_norm.default) and edit.is_weight(
+            constant
+        ):
+            return _absorbed(edit, node, norm, order, constant)
     return None
 
 
-def _absorbed(edit: Edit, node: fx.Node, norm: fx.Node, constant: object) -> Answer:
+def _absorbed(
+    edit: Edit, node: fx.Node, norm: fx.Node, order: Sequence[int] | None, constant: object
+) -> Answer:
     given = arguments(norm)
     is_factor = node.target is aten.mul.Tensor
     taken = given["weight"] is not None or given.get("bias") is not None
     if (is_factor and taken) or (not is_factor and given.get("bias", norm) is not None):
         return None
-    if not edit.is_weight(constant) or not same_shape(shape_of(node), shape_of(norm)):
-        return None
     shape, rank = given["normalized_shape"], len(shape_of(norm))
-    axes = list(range(rank - len(shape), rank))
+    order = list(range(rank)) if order is None else order
+    axes = [order.index(a) for a in range(rank - len(shape), rank)]
     fitted = _fit(edit, constant, axes, rank, shape)
     if fitted is None or dtype_of(fitted) != dtype_of(norm):
         return None
-    if not only_user(norm, node):
+    if not same_shape(shape_of(node), [shape_of(norm)[a] for a in order]):
+        return None
+    between = next((n for n in node.all_input_nodes if norm in n.all_input_nodes), node)
+    if not only_user(norm, between) or not (between is node or only_user(between, node)):
         return No(Reason.USED_ELSEWHERE, f"{norm.name} without affine is needed elsewhere")
     if norm.target is aten.rms_norm.default:
-        return edit.emit(norm.target, given["input"], shape, fitted, given["eps"])
-    weight, bias = (fitted, None) if is_factor else (given["weight"], fitted)
-    return edit.emit(norm.target, given["input"], shape, weight, bias, given["eps"])
+        new = edit.emit(norm.target, given["input"], shape, fitted, given["eps"])
+    else:
+        weight, bias = (fitted, None) if is_factor else (given["weight"], fitted)
+        new = edit.emit(norm.target, given["input"], shape, weight, bias, given["eps"])
+    return permute(edit, new, order)
 
 
 RULES: Final = (

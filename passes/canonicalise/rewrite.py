@@ -72,7 +72,7 @@ class Edit:
         self._is_free[node] = static and all(self._is_free[n] for n in operands)
         self._is_weight[node] = bound and not self._is_free[node]
 
-    def emit(self, target: Any, *args: object, **kwargs: object) -> fx.Node:
+    def emit(self, target: Any, /, *args: object, **kwargs: object) -> fx.Node:
         """Add a call before the node being looked at, in its one spelling."""
         node = emit(self.graph, target, *args, **kwargs)
         node.args, node.kwargs = spell(target, node.args, node.kwargs, node.meta["val"])
@@ -91,6 +91,10 @@ class Edit:
     def is_free(self, value: object) -> bool:
         """Tell whether a value is made of literals only: the same for every member."""
         return isinstance(value, fx.Node) and self._is_free[value]
+
+    def weight_name(self, value: object) -> str | None:
+        """Give the name of a raw weight; None for anything else."""
+        return self._names.get(value) if isinstance(value, fx.Node) else None
 
     def value(self, node: fx.Node) -> torch.Tensor:
         """Compute a weight-side value. Cost: runs its expression; use for small ones."""
@@ -200,6 +204,7 @@ class _Worker:
     def _visit(self, node: fx.Node) -> None:
         for rule in self.table.get(node.target, ()):
             self.edit.fresh.clear()
+            promised = len(self.edit.guards)
             with self.edit.graph.inserting_before(node):
                 answer = rule.apply(self.edit, node)
             if isinstance(answer, No):
@@ -208,6 +213,7 @@ class _Worker:
             if isinstance(answer, fx.Node) and answer is not node:
                 self._replace(rule, node, answer)
                 return
+            del self.edit.guards[promised:]
             for leftover in reversed(self.edit.fresh):
                 self._sweep(leftover, look_again=False)
 

@@ -17,6 +17,7 @@ import torch
 from torch import fx
 
 from fusec.passes.canonicalise.facts import (
+    guarded_number,
     is_call,
     is_float,
     number,
@@ -90,6 +91,16 @@ def _fitting(edit: Edit, node: fx.Node, target: Any, *args: Any) -> Answer:
     return new if agree(new.meta["val"], node.meta["val"]) else None
 
 
+def _exponent(edit: Edit, node: fx.Node) -> Answer:
+    """Put the exponent in place of a weight that holds it; no operator takes it per member."""
+    base, exponent = node.args
+    tensor = tensor_of(exponent)
+    if tensor is None or not edit.is_weight(exponent) or tensor.numel() != 1 or not is_float(base):
+        return None
+    value = guarded_number(edit, exponent, "an exponent")
+    return None if value is None else _fitting(edit, node, aten.pow.Tensor_Scalar, base, value)
+
+
 def _extreme(edit: Edit, node: fx.Node) -> Answer:
     """Spell a maximum or minimum with a number as a clamp."""
     for x, other in (node.args[:2], node.args[1::-1]):
@@ -143,6 +154,19 @@ def _neutral(edit: Edit, node: fx.Node) -> Answer:
     return None
 
 
+def _hoist(edit: Edit, node: fx.Node) -> Answer:
+    """Multiply before a reshape or transposition rather than after it."""
+    view, factor = node.args[:2]
+    if node.kwargs or not isinstance(factor, int | float) or not is_float(node):
+        return None
+    if not is_call(view, aten.reshape.default, aten.permute.default) or not only_user(view, node):
+        return None
+    if not agree(view.meta["val"], node.meta["val"]):
+        return None
+    inner = edit.emit(node.target, view.args[0], factor)
+    return edit.emit(view.target, inner, *view.args[1:])
+
+
 def _chain(edit: Edit, node: fx.Node) -> Answer:
     """Join two products, or two sums, with constants into one."""
     outer = _split(edit, node)
@@ -184,10 +208,12 @@ def _split(edit: Edit, node: fx.Node) -> tuple[object, Any] | None:
 
 RULES: Final = (
     Rule("number_as_literal", tuple(_LITERAL), _literal),
+    Rule("exponent_as_literal", (aten.pow.Tensor_Tensor,), _exponent),
     Rule("extreme_to_clamp", (aten.maximum.default, aten.minimum.default), _extreme),
     Rule("no_alpha", (aten.add.Tensor, aten.sub.Tensor), _no_alpha),
     Rule("subtract_to_add", (aten.sub.Tensor,), _subtract),
     Rule("divide_to_multiply", (aten.div.Tensor,), _divide),
     Rule("neutral_number", (aten.add.Tensor, aten.mul.Tensor, aten.div.Tensor), _neutral),
+    Rule("number_above_view", (aten.mul.Tensor, aten.div.Tensor), _hoist),
     Rule("join_constants", (aten.add.Tensor, aten.mul.Tensor), _chain),
 )

@@ -216,7 +216,10 @@ def _cat(edit: Edit, node: fx.Node) -> Answer:
     nested = [p for p in parts if is_call(p, aten.cat.default) and _dim(p) == given["dim"]]
     if not nested:
         return None
-    flat = [q for p in parts for q in (p.args[0] if p in nested else (p,))]
+    flat: list[fx.Node] = []
+    for part in parts:
+        inner: Any = part.args[0] if part in nested else (part,)
+        flat.extend(inner)
     return edit.emit(aten.cat.default, flat, given["dim"])
 
 

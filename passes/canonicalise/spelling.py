@@ -6,7 +6,7 @@ from typing import Any, Final
 import torch
 from torch import fx
 
-from fusec.passes.canonicalise.facts import dtype_of, is_float, shape_of, tensor_of
+from fusec.passes.canonicalise.facts import dtype_of, is_call, is_float, shape_of, tensor_of
 from fusec.passes.canonicalise.rewrite import Answer, Edit, Rule
 from fusec.passes.canonicalise.schema import arguments
 from fusec.passes.verify import agree
@@ -36,7 +36,6 @@ _DROPOUTS: Final = (
 _RENAMED: Final[Mapping[Target, Target]] = {
     aten.mul.Scalar: aten.mul.Tensor,
     aten.div.Scalar: aten.div.Tensor,
-    aten.remainder.Scalar: aten.remainder.Tensor,
     aten.true_divide.Tensor: aten.div.Tensor,
     aten.multiply.Tensor: aten.mul.Tensor,
     aten.special_expm1.default: aten.expm1.default,
@@ -158,6 +157,29 @@ def _clamp(edit: Edit, node: fx.Node) -> Answer:
     return edit.emit(aten.clamp.default, given["self"], low, high)
 
 
+def _clamp_twice(edit: Edit, node: fx.Node) -> Answer:
+    """Join clamp(clamp(x, a, b), c, d) into one, relu being clamp(x, 0)."""
+    inner = node.args[0]
+    if not is_call(inner, aten.clamp.default, aten.relu.default) or not is_float(node):
+        return None
+    (low, high), (below, above) = _bounds(node), _bounds(inner)
+    given = [b for b in (low, high, below, above) if b is not None]
+    if any(isinstance(b, fx.Node) for b in given):
+        return None
+    least = max((b for b in (low, below) if b is not None), default=None)
+    most = min((b for b in (high, above) if b is not None), default=None)
+    if least is not None and most is not None and least > most:
+        return None
+    return edit.emit(aten.clamp.default, inner.args[0], least, most)
+
+
+def _bounds(node: fx.Node) -> tuple[Any, Any]:
+    if node.target is aten.relu.default:
+        return 0.0, None
+    given = arguments(node)
+    return given["min"], given["max"]
+
+
 def _square(edit: Edit, node: fx.Node) -> Answer:
     """Spell small powers by what torch computes for them."""
     x, power = node.args[0], node.args[1] if len(node.args) > 1 else 2.0
@@ -220,6 +242,7 @@ RULES: Final = (
          _softmax(aten.log_softmax.int)),
     Rule("spell_clamp", (aten.clamp.default, aten.clamp_min.default, aten.clamp_max.default,
                          aten.hardtanh.default), _clamp),
+    Rule("clamp_twice", (aten.clamp.default, aten.relu.default), _clamp_twice),
     Rule("small_power", (aten.pow.Tensor_Scalar, aten.square.default), _square),
     Rule("rsqrt", (aten.reciprocal.default,), _reciprocal),
     Rule("mask_to_where", (aten.masked_fill.Scalar, aten.masked_fill.Tensor), _mask),

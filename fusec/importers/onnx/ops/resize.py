@@ -69,7 +69,9 @@ def _run(call: Call, x: Tensor, rule: Rule, roi: Any, scales: Any, sizes: Any) -
     if not changed:
         return x
     if x.is_floating_point():
-        whole = _whole(x, rule, changed, given_sizes=sizes is not None and sizes.size > 0)
+        stretched = call.attr("keep_aspect_ratio_policy", "stretch") == "stretch"
+        exact = stretched and sizes is not None and sizes.size > 0
+        whole = _whole(x, rule, changed, exact=exact)
         return resample(x, rule, changed) if whole is None else whole
     if rule.mode == "nearest" and rule.transform != "tf_crop_and_resize":
         return resample(x, rule, changed)
@@ -117,15 +119,17 @@ def _by_sizes(call: Call, x: Tensor, where: Sequence[int], sizes: Array) -> list
         call.fail(f"keep_aspect_ratio_policy '{policy}' needs fixed extents; bind the input sizes")
     ratios = [int(out) / x.shape[i] for i, out in zip(where, wanted, strict=True)]
     ratio = min(ratios) if policy == "not_larger" else max(ratios)
-    outs = [math.floor(ratio * x.shape[i] + 0.5) for i in where]
     return [
-        Axis(index=i, size=x.shape[i], out=out, scale=out / x.shape[i])
-        for i, out in zip(where, outs, strict=True)
+        Axis(index=i, size=x.shape[i], out=math.floor(ratio * x.shape[i] + 0.5), scale=ratio)
+        for i in where
     ]
 
 
-def _whole(x: Tensor, rule: Rule, axes: Sequence[Axis], *, given_sizes: bool) -> Tensor | None:
-    """Return torch's own interpolation where it is the same function, else None."""
+def _whole(x: Tensor, rule: Rule, axes: Sequence[Axis], *, exact: bool) -> Tensor | None:
+    """Return torch's own interpolation where it is the same function, else None.
+
+    `exact` says that each scale is the quotient of the extents, which is what torch takes it for.
+    """
     rank = x.ndim - 2
     if rank not in (1, 2, 3) or axes[0].index < 2 or rule.antialias or rule.exclude_outside:
         return None
@@ -140,7 +144,7 @@ def _whole(x: Tensor, rule: Rule, axes: Sequence[Axis], *, given_sizes: bool) ->
         if grows and (centred or corner):
             return F.interpolate(x, size=sizes, mode="nearest")
         return None
-    exact = given_sizes or all(
+    exact = exact or all(
         isinstance(a.scale, float)
         and (a.scale.is_integer() or (isinstance(a.size, int) and a.out == a.size * a.scale))
         for a in axes

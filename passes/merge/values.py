@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses import FakeTensorMode
 
 from fusec.passes.program import fake_mode
@@ -28,7 +29,8 @@ def propagate(graph: fx.GraphModule, mode: FakeTensorMode | None = None) -> None
         graph: the merged graph.
         mode: the placeholders' fake mode; None finds it.
     """
-    with torch.no_grad(), mode or fake_mode(graph.graph):
+    # Some of torch's shape functions take symbolic extents only through its Python dispatcher.
+    with torch.no_grad(), enable_python_dispatcher(), mode or fake_mode(graph.graph):
         for node in graph.graph.nodes:
             if node.op == "call_function":
                 args = fx.map_arg(node.args, _value)

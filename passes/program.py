@@ -14,6 +14,7 @@ import torch
 from torch import fx
 from torch._guards import detect_fake_mode
 from torch._subclasses import FakeTensorMode
+from torch.fx._lazy_graph_module import _LazyGraphModule
 
 from fusec.ir.errors import VerifyError
 from fusec.ir.template import Guard, RowsKind, Symbol
@@ -78,8 +79,11 @@ class Program:
 
 
 def fork(program: Program) -> Program:
-    """Give an equal program whose graph can be edited; weights and meta are shared."""
-    graph = fx.GraphModule(program.graph, copy.deepcopy(program.graph.graph))
+    """Give an equal program whose graph can be edited; weights and meta are shared.
+
+    The copy generates its code when it is first run: compiling between passes costs as much as they.
+    """
+    graph = _LazyGraphModule(program.graph, copy.deepcopy(program.graph.graph))
     return replace(program, graph=graph)
 
 
@@ -100,7 +104,7 @@ def _fake(node: fx.Node) -> Any:
 
 
 def emit(
-    graph: fx.Graph, target: Callable[..., object], *args: object, **kwargs: object
+    graph: fx.Graph, target: Callable[..., object], /, *args: object, **kwargs: object
 ) -> fx.Node:
     """Add a call at the graph's insertion point, its fake value computed by running it.
 

@@ -8,6 +8,7 @@ import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TensorProto, numpy_helper
 
 from fusec.importers.onnx.call import Call
+from fusec.importers.onnx.lift import lift
 from fusec.importers.onnx.ops import OPERATORS
 from fusec.importers.onnx.ops.constant import literal
 from fusec.importers.onnx.table import Key, Op
@@ -189,11 +190,18 @@ class Parser:
                 name = scope.rename(proto.output[0])
                 constants[name] = self._constant(name, proto, scope)
             elif (op := OPERATORS.get((domain, proto.op_type))) is not None:
-                nodes.append(self._node(op, proto, domain, scope))
+                nodes.append(self._node(op, proto, domain, scope, constants))
             else:
                 self._fall_back(proto, domain, scope, constants, nodes, index)
 
-    def _node(self, op: Op, proto: NodeProto, domain: str, scope: _Scope) -> Node:
+    def _node(
+        self,
+        op: Op,
+        proto: NodeProto,
+        domain: str,
+        scope: _Scope,
+        constants: dict[str, Constant],
+    ) -> Node:
         outputs = tuple(scope.rename(name) for name in proto.output)
         call = Call(
             op=proto.op_type,
@@ -208,7 +216,12 @@ class Parser:
         subgraphs = tuple(
             value for _, value in sorted(call.attributes.items()) if isinstance(value, Graph)
         )
-        return Node(op, call, tuple(scope.rename(name) for name in proto.input), subgraphs)
+        inputs = tuple(scope.rename(name) for name in proto.input)
+        if op.lifted:
+            call, names, arrays = lift(call, op.lifted)
+            inputs += names
+            constants.update((n, Constant(n, array, self._read)) for n, array in arrays.items())
+        return Node(op, call, inputs, subgraphs)
 
     def _attribute(self, attr: AttributeProto, scope: _Scope) -> Any:
         if attr.type == _A.GRAPH:

@@ -24,6 +24,8 @@ class Op:
         either: `run` takes values of either domain as they are.
         scalar: positions where a rank-0 floating host value may arrive as a Python float, when
             another input is a tensor of the same dtype.
+        lifted: attributes (lists of floats) that are weights: they arrive as tensors behind the
+            inputs, in this order, None where absent. The operator takes a fixed number of inputs.
     """
 
     run: Function
@@ -31,6 +33,7 @@ class Op:
     numpy: Function | None = None
     either: bool = False
     scalar: frozenset[int] = frozenset()
+    lifted: tuple[str, ...] = ()
 
 
 def unite(

@@ -259,3 +259,25 @@ def test_zip_map(rng):
     (rows,) = run_fusec(model, [x])
     assert [list(row) for row in rows] == [[4, 2, 9]] * 2
     np.testing.assert_array_equal([list(row.values()) for row in rows], x.astype(np.float64))
+
+
+def test_weight_like_attributes_are_weights(rng):
+    """Two classifiers that differ in coefficients only have one raw structure."""
+    from fusec.importers.onnx.load import load_model
+    from fusec.importers.onnx.structure import structure
+
+    def found(labels):
+        attributes = {
+            "coefficients": _floats(rng, 12).tolist(),
+            "intercepts": _floats(rng, 3).tolist(),
+            "classlabels_ints": labels,
+        }
+        model = node_model(
+            "LinearClassifier", [_floats(rng, 2, 4)], domain=ML, outputs=2, attributes=attributes
+        )
+        return structure(load_model(model))
+
+    first, second, other = found([0, 1, 2]), found([0, 1, 2]), found([0, 1, 5])
+    assert first.key == second.key != other.key
+    assert [w.array().shape for w in first.weights] == [(12,), (3,)]
+    assert not np.array_equal(first.weights[0].array(), second.weights[0].array())

@@ -60,10 +60,9 @@ def _normalize(call: Call, x: Tensor) -> Tensor:
     return torch.where(size == 0, x, x / size)
 
 
-def _scale(call: Call, x: Tensor) -> Tensor:
-    offset = torch.tensor(list(call.attr("offset")), dtype=torch.float32)
-    scale = torch.tensor(list(call.attr("scale")), dtype=torch.float32)
-    return (_float(x) - offset) * scale
+def _scale(call: Call, x: Tensor, offset: Tensor | None, scale: Tensor | None) -> Tensor:
+    y = _float(x) if offset is None else _float(x) - offset
+    return y if scale is None else y * scale
 
 
 def _vectorize(call: Call, *inputs: Tensor) -> Tensor:
@@ -148,6 +147,6 @@ DOMAIN_OPS: Mapping[tuple[str, str], Op] = {
     (ML, "Imputer"): Op(run=_impute),
     (ML, "Normalizer"): Op(run=_normalize),
     (ML, "OneHotEncoder"): Op(run=_one_hot, either=True),
-    (ML, "Scaler"): Op(run=_scale),
+    (ML, "Scaler"): Op(run=_scale, lifted=("offset", "scale")),
     (ML, "ZipMap"): Op(run=_zip_map),
 }

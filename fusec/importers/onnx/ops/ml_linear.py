@@ -1,7 +1,6 @@
 """Linear models of ai.onnx.ml."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,18 +20,16 @@ from fusec.importers.onnx.ops.support import cast_to
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import Value
 
-
-def _weights(values: Any, rows: int | None, like: Tensor) -> Tensor:
-    flat = torch.tensor(list(values), dtype=like.dtype)
-    return flat.reshape(-1, like.shape[1]) if rows is None else flat.reshape(rows, -1)
+_WEIGHTS = ("coefficients", "intercepts")
 
 
-def _classify(call: Call, x: Tensor) -> tuple[Value, Tensor]:
+def _classify(
+    call: Call, x: Tensor, coefficients: Tensor, bias: Tensor | None = None
+) -> tuple[Value, Tensor]:
     rows = cast_to(as_rows(x), torch.float32)
     labels = class_labels(call, "classlabels_ints", "classlabels_strings")
-    intercepts = list(call.attr("intercepts", []))
-    weight = _weights(call.attr("coefficients"), len(intercepts) or None, rows)
-    bias = torch.tensor(intercepts, dtype=rows.dtype) if intercepts else None
+    count = coefficients.shape[0] // rows.shape[1] if bias is None else bias.shape[0]
+    weight = coefficients.reshape(count, -1)
     scores = F.linear(rows, weight, bias)
     if weight.shape[0] > 1:
         return labelled(call, torch.argmax(scores, dim=1), labels), transform(call, scores)
@@ -50,16 +47,13 @@ def _second(call: Call, scores: Tensor) -> Tensor:
     return complement(call, scores)
 
 
-def _regress(call: Call, x: Tensor) -> Tensor:
+def _regress(call: Call, x: Tensor, coefficients: Tensor, bias: Tensor | None = None) -> Tensor:
     rows = cast_to(as_rows(x), torch.float32)
-    targets = int(call.attr("targets", 1))
-    weight = _weights(call.attr("coefficients"), targets, rows)
-    intercepts = list(call.attr("intercepts", []))
-    bias = torch.tensor(intercepts, dtype=rows.dtype) if intercepts else None
+    weight = coefficients.reshape(int(call.attr("targets", 1)), -1)
     return transform(call, F.linear(rows, weight, bias))
 
 
 DOMAIN_OPS: Mapping[tuple[str, str], Op] = {
-    (ML, "LinearClassifier"): Op(run=_classify),
-    (ML, "LinearRegressor"): Op(run=_regress),
+    (ML, "LinearClassifier"): Op(run=_classify, lifted=_WEIGHTS),
+    (ML, "LinearRegressor"): Op(run=_regress, lifted=_WEIGHTS),
 }

@@ -13,6 +13,7 @@ from functools import cache
 import torch
 
 import fusec.kernels.coupling.op
+import fusec.kernels.rnn.grouped
 import fusec.kernels.rnn.op
 import fusec.kernels.rnn_quantised.op
 import fusec.kernels.suppress.op  # noqa: F401  (these define the operators of torch.ops.fusec)
@@ -80,6 +81,7 @@ WHOLE: tuple[str, ...] = (
 
 CUSTOM: tuple[str, ...] = (
     "dynamic_quantize_lstm",
+    "grouped_rnn",
     "non_max_suppression",
     "pairwise_coupling",
     "rnn",

@@ -129,10 +129,10 @@ POINTWISE = (
     "remainder.Scalar_Tensor", "remainder.Tensor", "resolve_conj", "resolve_neg", "round",
     "rsqrt", "rsub.Scalar", "rsub.Tensor", "selu", "sgn", "sigmoid", "sign", "silu", "sin",
     "sinc", "sinh", "softplus", "softshrink", "special_erfcx", "special_expm1", "sqrt", "square",
-    "sub.Scalar", "sub.Tensor", "tan", "tanh", "tanhshrink", "threshold", "_to_copy", "to.dtype",
+    "sub.Scalar", "sub.Tensor", "tan", "tanh",  "threshold", "_to_copy", "to.dtype",
     "to.dtype_layout", "to.device", "trunc", "view_as_complex", "view_as_real", "where.Scalar",
     "where.ScalarOther", "where.ScalarSelf", "where.self", "xlogy.Scalar_Other",
-    "xlogy.Scalar_Self", "xlogy.Tensor", "zeros_like", "isin.Tensor_Scalar", "bucketize.Scalar",
+    "xlogy.Scalar_Self", "xlogy.Tensor", "zeros_like", "isin.Tensor_Scalar",
 )  # fmt: skip
 
 RULES = (

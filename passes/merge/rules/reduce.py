@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from fusec.passes.merge.builder import Builder, axis
-from fusec.passes.merge.operand import Call, Operand, Result
+from fusec.passes.merge.operand import Call, Operand, PerMember, Result
 from fusec.passes.merge.rules.rule import MergeRule, defaults
 
 __all__ = ["RULES"]
@@ -106,9 +106,13 @@ def _full(b: Builder, call: Call) -> Result:
     if call.arguments.get("dim") is not None:
         return _along_axis(b, call)
     if str(call.target) in FULL_ONE:
+        if "median" in str(call.target) and any(extent == 0 for extent in x.shape):
+            return PerMember("the median of nothing is NaN")
         node = b.retarget(call, FULL_ONE[str(call.target)], self=_flat(b, x), dim=1)
         return node if "prod" in str(call.target) else b.call(operator.getitem, node, 0)
-    node = b.retarget(call, FULL[str(call.target)], self=_flat(b, x), dim=[1], keepdim=False)
+    power = {"p": call.get("p")} if "p" in _names(call) else {}
+    target = FULL[str(call.target)]
+    node = b.retarget(call, target, self=_flat(b, x), dim=[1], keepdim=False, **power)
     return _split_only(b, call, node)
 
 

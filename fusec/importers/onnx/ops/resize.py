@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -97,7 +98,9 @@ def _by_scale(index: int, size: Any, scale: Any) -> Axis:
     elif (1 / factor).is_integer():
         out = size // int(1 / factor)
     else:
-        out = math.floor(size * factor) if isinstance(size, int) else _whole_size(size * factor)
+        # In float32, as ONNX Runtime: 26 * (63 / 26) must be 63.
+        known = isinstance(size, int)
+        out = int(np.float32(size) * np.float32(factor)) if known else _whole_size(size * factor)
     return Axis(index=index, size=size, out=out, scale=factor)
 
 

@@ -18,7 +18,7 @@ from fusec.ir.template import Recipe, RowsKind, Template
 from fusec.kernels.torch_graph import Rename, to_body
 from fusec.passes.program import Program
 
-__all__ = ["pack"]
+__all__ = ["pack", "renamer"]
 
 
 def pack(program: Program) -> tuple[Template, Recipe]:
@@ -37,7 +37,7 @@ def pack(program: Program) -> tuple[Template, Recipe]:
     raw = program.weight_nodes
     weight_only = _weight_only(program, raw)
     packed = _boundary(program, weight_only)
-    rename = _renamer(program.symbol_names)
+    rename = renamer(program.symbol_names)
     outputs, guarded = program.outputs, program.results[len(program.output_names) :]
     if len(guarded) != len(program.guards):
         raise VerifyError(f"{len(guarded)} guard operands for {len(program.guards)} guards")
@@ -111,7 +111,7 @@ def _nodes(value: object) -> list[fx.Node]:
     return list(walk(value))
 
 
-def _renamer(names: Mapping[str, str]) -> Rename:
+def renamer(names: Mapping[str, str]) -> Rename:
     """Give a function from a symbolic extent to its text over the program's symbol names."""
     renamed = sympy.symbols(list(names.values()), positive=True, integer=True)
     symbols = dict(zip(names, renamed, strict=True))

@@ -16,7 +16,8 @@ from fusec.kernels.torch_graph import from_numpy
 __all__ = ["Port", "given_inputs", "guess_inputs", "make_input"]
 
 _SIZES: tuple[tuple[int, int], ...] = (
-    (16, 1), (64, 32), (32, 0), (224, 32), (8, 1), (320, 0), (3, 1), (512, 0), (1, 0),
+    (16, 1), (64, 32), (32, 32), (224, 32), (8, 1), (320, 64), (3, 1), (576, 32), (64, 0), (2, 0),
+    (1, 0),
 )  # fmt: skip
 """(first size, step to the next free extent) of each attempt."""
 
@@ -108,17 +109,44 @@ def _has_free(ports: Sequence[Port], rows: Mapping[str, int]) -> bool:
 def _attempts(ports: Sequence[Port], rows: Mapping[str, int]) -> Iterator[tuple[torch.Tensor, ...]]:
     generator = torch.Generator().manual_seed(0)
     sizes = _SIZES if _has_free(ports, rows) else _SIZES[:1]
-    for base, step in sizes:
-        extents = dict(rows)
-        inputs = []
-        for i, port in enumerate(ports):
-            shape = []
-            for axis, dim in enumerate(port.dims or ()):
-                key = dim if isinstance(dim, str) else f"{i}.{axis}"
-                fresh = base + step * (len(extents) - len(rows))
-                shape.append(dim if isinstance(dim, int) else extents.setdefault(key, fresh))
-            inputs.append(make_input(shape, port.dtype or torch.float32, generator))
-        yield tuple(inputs)
+    for with_rows in (True, False):
+        for base, step in sizes:
+            extents: dict[str, int] = {}
+            shapes = [
+                _shape(i, p, rows, extents, base, step, with_rows) for i, p in enumerate(ports)
+            ]
+            yield tuple(
+                make_input(shape, port.dtype or torch.float32, generator)
+                for shape, port in zip(shapes, ports, strict=True)
+            )
+
+
+def _shape(
+    index: int,
+    port: Port,
+    rows: Mapping[str, int],
+    extents: dict[str, int],
+    base: int,
+    step: int,
+    with_rows: bool,
+) -> list[int]:
+    """Choose extents: names agree across inputs, unnamed ones differ.
+
+    With rows, an input's first free extent without a name is taken for its batch.
+    """
+    shape: list[int] = []
+    unnamed = 0
+    for axis, dim in enumerate(port.dims or ()):
+        fresh = base + step * len(extents)
+        if isinstance(dim, int):
+            shape.append(dim)
+        elif dim is None:
+            first = unnamed == 0 and not any(d in rows for d in port.dims or ())
+            shape.append(2 if first and with_rows else extents.setdefault(f"{index}.{axis}", fresh))
+            unnamed += 1
+        else:
+            shape.append(rows[dim] if dim in rows else extents.setdefault(dim, fresh))
+    return shape
 
 
 def make_input(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from fusec.importers.batch import BatchFacts, find_batch, one_row
+from fusec.importers.regimes import other_regimes
 from fusec.importers.source import Source as OpenSource
 from fusec.importers.source import torch_source
 from fusec.importers.torch_capture import Dynamic, capture, program_of
@@ -86,7 +87,7 @@ def import_model(
         raise ConfigError("bind fixes inputs of ONNX models; wrap the module to fix its arguments")
     args, kwargs = _call(options.example)
     opened = torch_source(source, args, kwargs)
-    return _captured(opened, options, structure=None, weight_names={}, named={})
+    return _capture_all(opened, options, structure=None, weight_names={}, named={})
 
 
 def _is_onnx(source: Source) -> bool:
@@ -140,7 +141,7 @@ def _import_onnx(
         )
     opened = onnx_source(loaded, options.bind, options.example)
     named = {i: axis for i, axes in named_rows(opened.module.inner.inputs).items() for axis in axes}
-    return _captured(opened, options, structure=key, weight_names=names, named=named)
+    return _capture_all(opened, options, structure=key, weight_names=names, named=named)
 
 
 def _key(structure: str, options: Options) -> str:
@@ -166,7 +167,7 @@ def _call(example: Any) -> tuple[Sequence[Any] | None, Mapping[str, Any]]:
     return (tuple(example) if isinstance(example, tuple) else (example,)), {}
 
 
-def _captured(
+def _capture_all(
     opened: OpenSource,
     options: Options,
     *,
@@ -183,26 +184,27 @@ def _captured(
     bound = tuple(
         (n, repr(np.asarray(v).tolist())) for n, v in sorted((options.bind or {}).items())
     )
-    programs = []
     notes = [*opened.notes, facts.how]
-    for inputs, free in variants(opened, examples, dynamic):
-        captured = capture(
+
+    def captured(inputs: Sequence[Tensor], free: Dynamic) -> Program:
+        traced = capture(
             opened.module,
             inputs,
             dynamic=free,
             input_names=opened.input_names,
             output_names=opened.output_names,
         )
-        notes += [n for n in captured.notes if n not in notes]
-        programs.append(
-            program_of(
-                captured,
-                input_axes=facts.input_axes,
-                output_axes=facts.output_axes,
-                rows=facts.kind,
-                bound=bound,
-            )
+        notes.extend(n for n in traced.notes if n not in notes)
+        return program_of(
+            traced,
+            input_axes=facts.input_axes,
+            output_axes=facts.output_axes,
+            rows=facts.kind,
+            bound=bound,
         )
+
+    programs = [captured(*inputs) for inputs in variants(opened, examples, dynamic)]
+    programs += other_regimes(opened, examples, dynamic, programs[0], captured)
     return Imported(
         programs=tuple(programs),
         structure=structure,

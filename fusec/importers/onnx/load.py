@@ -152,13 +152,17 @@ def _info(value: onnx.ValueInfoProto) -> ValueInfo:
     tensor = getattr(value.type, kind)
     dims = None
     if tensor.HasField("shape"):
-        dims = tuple(
-            int(dim.dim_value) if dim.HasField("dim_value") else (dim.dim_param or None)
-            for dim in tensor.shape.dim
-        )
+        dims = tuple(_dim(dim) for dim in tensor.shape.dim)
     return ValueInfo(
         name=value.name,
         kind=kind.removesuffix("_type"),
         elem_type=int(tensor.elem_type) or None,
         dims=dims,
     )
+
+
+def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    """Give an extent; some exporters write -1 or ? for one that is free and has no name."""
+    if dim.HasField("dim_value") and dim.dim_value >= 0:
+        return int(dim.dim_value)
+    return None if dim.dim_param in ("", "?", "-1") else str(dim.dim_param)

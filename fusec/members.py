@@ -56,7 +56,9 @@ def put_imported(registry: Registry, name: str, imported: Imported, *, replacing
         notes=imported.notes,
     )
     structures = {}
-    if imported.structure is not None:
+    # A constant that tracing made is in no file, so a twin could not hand it in: trace each anew.
+    given = all(n in own for program in imported.programs for n in program.weights)
+    if imported.structure is not None and given:
         keys = tuple(v.form for v in variants)
         structures[imported.structure] = Structure(forms=keys, notes=imported.notes)
     registry.put(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fusec.importers.examples import Port, given_inputs, guess_inputs
 from fusec.importers.onnx.load import LoadedModel, ValueInfo
 from fusec.importers.onnx.module import OnnxModule
+from fusec.importers.onnx.tabular import tensor_outputs
 from fusec.importers.onnx.values import Value, is_text, to_tensor, torch_dtype
 from fusec.importers.torch_capture import Dynamic
 from fusec.ir.errors import ConfigError, FusecError, ImportFailed
@@ -72,6 +73,7 @@ def onnx_source(
         ConfigError: an example that does not fit, or none where the file says too little.
         ImportFailed: inputs or outputs that are no tensors; no made-up input runs.
     """
+    model, notes = tensor_outputs(model)
     inner = OnnxModule(model, bind)
     module = TensorModule(inner).eval()
     ports = [_port(info) for info in inner.inputs]
@@ -92,7 +94,7 @@ def onnx_source(
         examples=examples,
         dynamic=_dynamic(ports, examples),
         module=module,
-        notes=(),
+        notes=notes,
     )
 
 

@@ -126,9 +126,7 @@ def _cast_map(call: Call, value: Any) -> Value:
 
 
 def _zip_map(call: Call, x: Tensor) -> Value:
-    """Give one map per row; while tracing the tensor goes through, columns in label order."""
-    if torch.compiler.is_compiling():
-        return x
+    """Give one map per row."""
     labels = call.attr("classlabels_strings", None) or call.attr("classlabels_int64s", None)
     if not labels:
         call.fail("the node has no class labels")

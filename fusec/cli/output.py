@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
-__all__ = ["JsonFlag", "emit_json", "megabytes", "progress", "say", "stderr"]
+__all__ = ["JsonFlag", "counted", "emit_json", "megabytes", "progress", "say", "stderr"]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
 
@@ -37,6 +37,11 @@ def say(text: str, *, style: str = "") -> None:
 def megabytes(n_bytes: int) -> str:
     """Give a size for people."""
     return f"{n_bytes / 1e6:.2f} MB"
+
+
+def counted(n: int, what: str) -> str:
+    """Give a number of things for people."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 @contextmanager

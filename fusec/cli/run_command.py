@@ -8,7 +8,7 @@ import typer
 import fusec
 from fusec.cli.npz import Arrays, assign, read_arrays, write_arrays
 from fusec.cli.options import ExecutorOption, ThreadsOption
-from fusec.cli.output import JsonFlag, emit_json
+from fusec.cli.output import JsonFlag, counted, emit_json
 from fusec.ir.errors import ConfigError
 
 __all__ = ["run"]
@@ -56,4 +56,4 @@ def _report(output: Path, n_models: int, answers: Arrays, *, as_json: bool) -> N
         return
     for key, array in answers.items():
         typer.echo(f"{key}: {array.dtype}{list(array.shape)}")
-    typer.echo(f"{n_models} models, {len(answers)} arrays in {output}")
+    typer.echo(f"{counted(n_models, 'model')}, {counted(len(answers), 'array')} in {output}")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Set
 from typing import Final
 
 from fusec.importers.onnx.graph import Constant, Graph, Node
+from fusec.importers.onnx.narrow import NARROW
 from fusec.importers.onnx.values import TORCH
 
 _SMALL: Final = 64
@@ -21,12 +22,27 @@ _SHAPE_ONLY: Final = frozenset({"Shape", "Size"})
 def is_small(constant: Constant) -> bool:
     """Say whether a constant is structure by its own looks."""
     kind, shape = constant.elem_type, constant.shape
-    if kind == _STRING or kind not in TORCH:
+    if kind == _STRING or (kind not in TORCH and kind not in NARROW):
         return True
     if kind in _FLOATS:
         return len(shape) == 0
     count = shape[0] if shape else 1
     return kind in {_INT32, _INT64, _BOOL} and len(shape) <= 1 and count <= _SMALL
+
+
+def narrow_hosts(graph: Graph) -> set[str]:
+    """Return the constants of types torch lacks that must stay as they are.
+
+    As a weight such a constant travels in a wider type, and only DequantizeLinear does not need to
+    know which type it had.
+    """
+    graphs = list(graph.all())
+    narrow = {n for g in graphs for n, c in g.constants.items() if c.elem_type in NARROW}
+    used = {n for g in graphs for n in g.outputs}
+    for node in (node for g in graphs for node in g.nodes):
+        if node.call.op != "DequantizeLinear":
+            used.update(node.inputs)
+    return narrow & used
 
 
 def host_names(graph: Graph, *, given: bool = True) -> set[str]:

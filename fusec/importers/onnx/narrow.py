@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusec.importers.onnx.values import Array, Value, to_tensor
+from fusec.importers.onnx.values import Array, Value, from_numpy, to_tensor
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +52,18 @@ NARROW: Mapping[int, Narrow] = {
 
 # Exponent range of the normal numbers and mantissa bits of the narrow floats.
 _FLOATS: Mapping[int, tuple[int, int, int]] = {23: (0, 2, 1), 27: (0, 2, 3), 28: (-2, 4, 2)}
+_ARRAYS: Mapping[torch.dtype, Any] = {
+    torch.int8: np.int8,
+    torch.uint8: np.uint8,
+    torch.float32: np.float32,
+}
 _CONTAINERS: Mapping[np.dtype[Any], torch.dtype] = {n.array: n.container for n in NARROW.values()}
 
 
 def widen(value: Value) -> Tensor:
     """Return a value as a tensor; a narrow host value goes into its container."""
     if isinstance(value, np.ndarray) and value.dtype in _CONTAINERS:
-        container = _CONTAINERS[value.dtype]
-        wide = value.astype(np.float32).reshape(value.shape)
-        return torch.from_numpy(wide).to(container)
+        return from_numpy(value.astype(_ARRAYS[_CONTAINERS[value.dtype]]))
     return to_tensor(value)
 
 
@@ -91,7 +94,8 @@ def _round_float(x: Tensor, code: int) -> Tensor:
     out = torch.zeros_like(x)
     for exponent in range(first, last + 1):
         step = 2.0 ** (exponent - mantissa)
-        inside = size >= 2.0**exponent if exponent > first else torch.ones_like(size, dtype=torch.bool)
+        # Below the first power of two the steps are those of the subnormal numbers.
+        inside = size >= (2.0**exponent if exponent > first else 0.0)
         out = torch.where(inside, torch.round(x / step) * step, out)
     return out
 

@@ -15,10 +15,11 @@ import onnx
 import torch
 
 from fusec.importers.onnx.bind import bind_inputs
-from fusec.importers.onnx.classify import host_names, is_small
+from fusec.importers.onnx.classify import host_names, is_small, narrow_hosts
 from fusec.importers.onnx.graph import Constant, Graph, Node
 from fusec.importers.onnx.load import LoadedModel, ValueInfo
-from fusec.importers.onnx.values import Array, from_numpy
+from fusec.importers.onnx.narrow import widen
+from fusec.importers.onnx.values import Array, from_numpy, has_torch_dtype
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,8 +41,12 @@ class WeightSource:
         return self.constant.array()
 
     def tensor(self) -> torch.Tensor:
-        """Return the weight as a tensor of its own, bit-identical to the file."""
-        return from_numpy(self.constant.array())
+        """Return the weight as a tensor of its own, bit-identical to the file.
+
+        Types that torch lacks come in their container, each value exactly.
+        """
+        array = np.asarray(self.constant.array())
+        return from_numpy(array) if has_torch_dtype(array) else widen(array)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ def structure(model: LoadedModel, bind: Mapping[str, Any] | None = None) -> Stru
         bind: values of inputs by name; part of the key.
     """
     model = bind_inputs(model, bind or {})
-    walk = _Walk(host_names(model.graph) | model.bound)
+    walk = _Walk(host_names(model.graph) | narrow_hosts(model.graph) | model.bound)
     walk.add("opsets", sorted(model.opsets.items()))
     names: dict[str, int] = {}
     for info in (*model.inputs, *model.outputs):

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 from fusec_testing.onnx_node import node_model, run_exported, run_fusec, run_runtime
+from onnx import TensorProto, helper, numpy_helper
 
 MS = "com.microsoft"
 
@@ -208,3 +210,38 @@ def test_dynamic_quantize_lstm(rng, direction, per_channel):
         "DynamicQuantizeLSTM", inputs, domain=MS, outputs=3, weights=weights,
         attributes=attributes,
     )  # fmt: skip
+
+
+def test_four_bit_weights_are_weights(rng):
+    """Models that differ in 4-bit weights only have one raw structure."""
+    from fusec.importers.onnx.load import load_model
+    from fusec.importers.onnx.structure import structure
+
+    def model(kind):
+        values = rng.integers(-8, 8, (32, 6))
+        weight = helper.make_tensor("w", kind, values.shape, (values & 15).ravel().tolist())
+        scale = rng.uniform(0.01, 0.1, (2, 6)).astype(np.float32)
+        nodes = [
+            helper.make_node("DequantizeLinear", ["w", "s"], ["d"], axis=0, block_size=16),
+            helper.make_node("MatMul", ["x0", "d"], ["y"]),
+        ]
+        x = helper.make_tensor_value_info("x0", TensorProto.FLOAT, [1, 32])
+        y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 6])
+        graph = helper.make_graph(
+            nodes, "g", [x], [y], [weight, numpy_helper.from_array(scale, "s")]
+        )
+        opsets = [helper.make_opsetid("", 21)]
+        signed = values if kind == TensorProto.INT4 else values & 15
+        return helper.make_model(graph, opset_imports=opsets), signed * np.repeat(scale, 16, 0)
+
+    (first, dense), (second, _), (third, _) = (
+        model(kind) for kind in (TensorProto.INT4, TensorProto.INT4, TensorProto.UINT4)
+    )
+    keys = [structure(load_model(m)).key for m in (first, second, third)]
+    assert keys[0] == keys[1] != keys[2]
+    weight = structure(load_model(first)).weights[0].tensor()
+    assert weight.dtype == torch.int8
+    x = _floats(rng, 1, 32)
+    for run in (run_fusec, run_exported):
+        (y,) = run(first, [x])
+        np.testing.assert_allclose(y, x @ dense, rtol=1e-5, atol=1e-5)

@@ -76,6 +76,8 @@ def _attention(edit: Edit, node: fx.Node) -> Answer:
 def _emit(
     edit: Edit, q: fx.Node, k: fx.Node, v: fx.Node, mask: fx.Node | None, scale: float
 ) -> fx.Node:
+    if mask is not None and _masks_nothing(edit, mask):
+        mask = None
     if mask is not None and _is_causal(edit, mask, shape_of(q)[-2], shape_of(k)[-2]):
         return edit.emit(SDPA, q, k, v, None, 0.0, True, scale=scale)
     return edit.emit(SDPA, q, k, v, mask, scale=scale)
@@ -201,6 +203,19 @@ def _is_causal(edit: Edit, mask: fx.Node, queries: Any, keys: Any) -> bool:
     return causal
 
 
+def _masks_nothing(edit: Edit, mask: fx.Node) -> bool:
+    """Tell whether a constant mask is all true, or all 0."""
+    tensor = tensor_of(mask)
+    if tensor is None or not edit.is_constant(mask) or tensor.numel() > _LARGE:
+        return False
+    found = edit.value(mask)
+    neutral = 1 if found.dtype == torch.bool else 0
+    if not bool((found == neutral).all()):
+        return False
+    edit.guard(mask, Predicate.EQUALS, float(neutral), f"is {neutral} everywhere (masks nothing)")
+    return True
+
+
 def _spell(edit: Edit, node: fx.Node) -> Answer:
     """Write the scale out, and a causal mask as such."""
     given = arguments(node)
@@ -212,6 +227,8 @@ def _spell(edit: Edit, node: fx.Node) -> Answer:
             return None
         scale = size**-0.5
     causal = given["is_causal"]
+    if mask is not None and _masks_nothing(edit, mask):
+        mask = None
     if mask is not None and _is_causal(edit, mask, shape_of(query)[-2], shape_of(key)[-2]):
         mask, causal = None, True
     if (scale, mask, causal) == (given["scale"], given["attn_mask"], given["is_causal"]):

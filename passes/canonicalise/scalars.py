@@ -91,6 +91,21 @@ def _fitting(edit: Edit, node: fx.Node, target: Any, *args: Any) -> Answer:
     return new if agree(new.meta["val"], node.meta["val"]) else None
 
 
+def _branch(edit: Edit, node: fx.Node) -> Answer:
+    """Put numbers in place of one-element branches of a where."""
+    condition, first, second = node.args
+    a, b = number(edit, first), number(edit, second)
+    if a is not None and b is not None:
+        target: Any = aten.where.Scalar
+    elif a is not None:
+        target, b = aten.where.ScalarSelf, second  # type: ignore[assignment]
+    elif b is not None:
+        target, a = aten.where.ScalarOther, first  # type: ignore[assignment]
+    else:
+        return None
+    return None if target is node.target else _fitting(edit, node, target, condition, a, b)
+
+
 def _exponent(edit: Edit, node: fx.Node) -> Answer:
     """Put the exponent in place of a weight that holds it; no operator takes it per member."""
     base, exponent = node.args
@@ -208,6 +223,11 @@ def _split(edit: Edit, node: fx.Node) -> tuple[object, Any] | None:
 
 RULES: Final = (
     Rule("number_as_literal", tuple(_LITERAL), _literal),
+    Rule(
+        "branch_as_literal",
+        (aten.where.self, aten.where.ScalarSelf, aten.where.ScalarOther),
+        _branch,
+    ),
     Rule("exponent_as_literal", (aten.pow.Tensor_Tensor,), _exponent),
     Rule("extreme_to_clamp", (aten.maximum.default, aten.minimum.default), _extreme),
     Rule("no_alpha", (aten.add.Tensor, aten.sub.Tensor), _no_alpha),

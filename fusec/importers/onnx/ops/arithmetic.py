@@ -8,6 +8,7 @@ import torch
 
 from fusec.importers.onnx.call import Call
 from fusec.importers.onnx.ops.support import as_array, cast_to, tidy, widen, widened
+from fusec.importers.onnx.ops.unsigned import divide, ordered, remainder
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import Array
 
@@ -15,9 +16,13 @@ Tensor = torch.Tensor
 BOTH = frozenset({0, 1})
 
 
-def _binary(function: Callable[..., Tensor], numpy: Callable[[Array, Array], Any]) -> Op:
+def _binary(
+    function: Callable[..., Tensor],
+    numpy: Callable[[Array, Array], Any],
+    unsigned: Callable[..., Tensor] | None = None,
+) -> Op:
     return Op(
-        run=lambda call, a, b: widened(function)(a, b),
+        run=lambda call, a, b: widened(function, unsigned)(a, b),
         numpy=lambda call, a, b: tidy(as_array(numpy(a, b))),
         scalar=BOTH,
     )
@@ -51,7 +56,7 @@ def _div_size(a: Any, b: Any) -> Any:
 
 def _mod(call: Call, a: Any, b: Any) -> Tensor:
     function = torch.fmod if call.attr("fmod", 0) else torch.remainder
-    return widened(function)(a, b)
+    return widened(function, remainder)(a, b)
 
 
 def _mod_host(call: Call, a: Array, b: Array) -> Array:
@@ -106,10 +111,14 @@ def _right(a: Tensor, b: Tensor, bits: int) -> Tensor:
     return torch.where(b == 0, a, torch.bitwise_right_shift(a, b) & ~mask)
 
 
-def _fold(function: Callable[..., Tensor], numpy: Callable[[Array, Array], Any]) -> Op:
+def _fold(
+    function: Callable[..., Tensor],
+    numpy: Callable[[Array, Array], Any],
+    unsigned: Callable[..., Tensor] | None = None,
+) -> Op:
     def run(call: Call, first: Tensor, *rest: Tensor) -> Tensor:
         for value in rest:
-            first = widened(function)(first, value)
+            first = widened(function, unsigned)(first, value)
         return first
 
     def host(call: Call, first: Array, *rest: Array) -> Array:
@@ -142,10 +151,10 @@ def _pick(function: Callable[[Any, Any], Any], a: Array, b: Array) -> Any:
 OPS: Final[Mapping[str, Op]] = {
     "Add": _binary(torch.add, np.add),
     "BitShift": Op(run=_bit_shift),
-    "Div": _binary(_div, _div_host),
-    "Max": _fold(torch.maximum, _largest),
+    "Div": _binary(_div, _div_host, divide),
+    "Max": _fold(torch.maximum, _largest, ordered(torch.maximum)),
     "Mean": Op(run=_mean),
-    "Min": _fold(torch.minimum, _smallest),
+    "Min": _fold(torch.minimum, _smallest, ordered(torch.minimum)),
     "Mod": Op(run=_mod, numpy=_mod_host),
     "Mul": _binary(torch.mul, np.multiply),
     "Pow": Op(run=_pow_any, either=True),

@@ -9,6 +9,7 @@ import torch
 from fusec.importers.onnx.call import Call
 from fusec.importers.onnx.ops.arithmetic import BOTH
 from fusec.importers.onnx.ops.support import as_array, tidy, widened
+from fusec.importers.onnx.ops.unsigned import ordered
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import Array
 
@@ -19,9 +20,10 @@ def _compare(function: Callable[..., Tensor], numpy: Callable[[Array, Array], An
     def host(call: Call, a: Array, b: Array) -> Array:
         return np.asarray(numpy(a, b), dtype=np.bool_)
 
-    return Op(
-        run=lambda call, a, b: widened(_tensor_first(function))(a, b), numpy=host, scalar=BOTH
-    )
+    def run(call: Call, a: Any, b: Any) -> Tensor:
+        return widened(_tensor_first(function), ordered(function))(a, b)
+
+    return Op(run=run, numpy=host, scalar=BOTH)
 
 
 def _tensor_first(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

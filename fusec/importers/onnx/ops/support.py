@@ -51,17 +51,24 @@ def is_host(value: Value) -> bool:
     return isinstance(value, np.ndarray)
 
 
-def widened(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+def widened(
+    function: Callable[..., torch.Tensor], unsigned: Callable[..., torch.Tensor] | None = None
+) -> Callable[..., torch.Tensor]:
     """Return `function` computed in int64 where torch lacks the unsigned type.
 
     The result returns to the type of the first wide tensor unless it is boolean.
+
+    Args:
+        function: any function of tensors.
+        unsigned: what to compute instead on the bit patterns of uint64 tensors.
     """
 
     def run(*tensors: Any) -> torch.Tensor:
         wide = [t.dtype for t in tensors if isinstance(t, torch.Tensor) and t.dtype in WIDE]
         if not wide:
             return function(*tensors)
-        result = function(*(widen(t) if isinstance(t, torch.Tensor) else t for t in tensors))
+        chosen = unsigned if unsigned is not None and torch.uint64 in wide else function
+        result = chosen(*(widen(t) if isinstance(t, torch.Tensor) else t for t in tensors))
         return result.to(wide[0]) if result.dtype == torch.int64 else result
 
     return run

@@ -7,6 +7,9 @@ from fusec.passes.merge.numbering import Numbers
 
 __all__ = ["Step", "apart", "steps"]
 
+SHOWN = 4
+"""Members named in a sentence."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
@@ -80,6 +83,11 @@ def apart(numbers: Numbers, names: Sequence[str]) -> tuple[str, ...]:
             above = [numbers.sources[n].class_ for n in source.operands]
             first = all(len(have.get(c, names)) == len(names) for c in above)
             if len(members) < len(names) and first and source.node.op == "call_function":
-                who = ", ".join(names[m] for m in members)
+                who = _some([names[m] for m in members])
                 found[source.class_] = f"{source.node.name} ({source.node.target}): only in {who}"
     return tuple(found.values())
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:SHOWN])
+    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} others"

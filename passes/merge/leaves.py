@@ -129,10 +129,6 @@ class Leaves(Gather):
         return label
 
 
-def stack(tensors: Sequence[torch.Tensor], order: tuple[int, ...] | None) -> torch.Tensor:
-    """Stack weights, their axes laid out in memory in the given order."""
-    stacked = torch.stack([tensor.detach() for tensor in tensors])
-    if order is None:
-        return stacked
-    inverse = [order.index(i) for i in range(len(order))]
-    return stacked.permute(order).contiguous().permute(inverse)
+def stack(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Stack weights."""
+    return torch.stack([tensor.detach() for tensor in tensors])

@@ -14,6 +14,7 @@ from fusec.passes.merge.align import apart, steps
 from fusec.passes.merge.builder import Ground
 from fusec.passes.merge.conv_cost import ConvCost
 from fusec.passes.merge.engine import Engine
+from fusec.passes.merge.hoist import hoist, prepared, settle
 from fusec.passes.merge.leaves import Leaves, Weight, stack
 from fusec.passes.merge.numbering import Numbers, spec_text
 from fusec.passes.merge.operand import Bundle, Place, Slot
@@ -251,7 +252,9 @@ def merge(
         UnsupportedError: an output that is no tensor.
     """
     _check(programs, names, io)
-    merger = _Merger(programs, names, Io(io), conv_cost or ConvCost())
+    merger = _Merger(
+        [settle(program) for program in programs], names, Io(io), conv_cost or ConvCost()
+    )
     merger.number(shared_inputs)
     merger.run()
     outputs = merger.outputs()
@@ -265,14 +268,14 @@ def merge(
         weight.node.meta["val"] = merger.fakes.tensor(tensors[weight.name], 0, ())
     module = fx.GraphModule(merger.root, graph)
     propagate(module, merger.fakes.mode)
-    index = {weight.node: i for i, weight in enumerate(weights)}
+    prepare, main = hoist(module, len(merger.inputs))
     report = MergeReport(
         members=len(programs),
         uses=tuple(merger.engine.uses),
         apart=apart(merger.numbers, names),
-        layouts={index[n]: order for n, order in merger.ground.layouts.items() if n in index},
+        layouts={},
     )
-    return _program(merger, module, outputs, tensors), report
+    return _program(merger, main, outputs, prepared(prepare, tensors)), report
 
 
 def _check(programs: Sequence[Program], names: Sequence[str], io: str) -> None:
@@ -296,9 +299,7 @@ def _used(graph: fx.Graph, weights: Sequence[Weight]) -> list[Weight]:
 
 def _tensor(merger: _Merger, weight: Weight) -> torch.Tensor:
     tensors = [merger.numbers.weights[number][1] for number in weight.numbers]
-    if not weight.grouped:
-        return tensors[0].detach()
-    return stack(tensors, merger.ground.layouts.get(weight.node))
+    return stack(tensors) if weight.grouped else tensors[0].detach()
 
 
 def _program(

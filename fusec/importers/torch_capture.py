@@ -88,10 +88,10 @@ def capture(
     dynamic = dynamic or {}
     examples = tuple(_example(a, dynamic.get(i, {})) for i, a in enumerate(args))
     exported = _export(module, examples, dynamic)
-    refuse_statistics(exported.graph)
+    refuse_statistics(exported.graph_module)
     exported = _lower(exported)
     refuse_mutation(exported)
-    refuse_graph(exported.graph)
+    refuse_graph(exported.graph_module)
     return _captured(exported, dynamic, input_names, output_names)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram, default_decompositions
 
+from fusec.importers.torch_subgraphs import all_graphs, all_nodes
 from fusec.kernels.operators import is_operator
 
 __all__ = ["lower"]
@@ -31,19 +32,29 @@ def lower(exported: ExportedProgram) -> ExportedProgram:
     inputs or buffers, are left for the caller to refuse.
     """
     for last in (False, True):
-        _functionalise(exported.graph)
-        if not any(_mutates(n) for n in exported.graph.nodes):
-            _rewrite(exported.graph)
-        if last or not _foreign(exported.graph):
+        _clean(exported.graph_module)
+        if last or not _foreign(exported.graph_module):
             break
-        for node in exported.graph.find_nodes(op="call_function", target=aten.view.default):
-            _reshape(node)
+        for node in all_nodes(exported.graph_module):
+            if node.target is aten.view.default:
+                _reshape(node)
         exported = exported.run_decompositions(dict(_decompositions()))
     return exported
 
 
-def _foreign(graph: fx.Graph) -> bool:
-    return any(n.op == "call_function" and not is_operator(n.target) for n in graph.nodes)
+def _clean(module: fx.GraphModule) -> None:
+    for graph in all_graphs(module):
+        _functionalise(graph)
+    if any(_mutates(n) for n in all_nodes(module)):
+        return
+    for graph in all_graphs(module):
+        _rewrite(graph)
+        if graph.owning_module is not module and graph.owning_module is not None:
+            graph.owning_module.recompile()
+
+
+def _foreign(module: fx.GraphModule) -> bool:
+    return any(n.op == "call_function" and not is_operator(n.target) for n in all_nodes(module))
 
 
 def _mutates(node: fx.Node) -> bool:

@@ -13,6 +13,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from fusec.importers.torch_place import place_of_node
+from fusec.importers.torch_subgraphs import all_nodes
 from fusec.ir.errors import ImportFailed
 from fusec.kernels.operators import is_operator
 
@@ -99,7 +100,7 @@ def refuse_mutation(exported: ExportedProgram) -> None:
     for spec in signature.output_specs:
         if spec.kind in kinds or spec.kind.name in more:
             _refuse_write(str(spec.target), exported)
-    for node in exported.graph.nodes:
+    for node in all_nodes(exported.graph_module):
         if node.op == "call_function" and _writes(node):
             base = _root(node.args[0])
             _refuse_write(base.name if base is not None else str(node.target), exported, node)
@@ -130,13 +131,13 @@ def _writes(node: fx.Node) -> bool:
     return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
 
 
-def refuse_statistics(graph: fx.Graph) -> None:
+def refuse_statistics(module: fx.GraphModule) -> None:
     """Refuse norms that update running statistics; their operator hides that it writes.
 
     Raises:
         ImportFailed: names the module and line.
     """
-    for node in graph.nodes:
+    for node in all_nodes(module):
         if node.target not in (aten.batch_norm.default, aten.instance_norm.default):
             continue
         if node.args[5] and node.args[3] is not None:
@@ -153,14 +154,14 @@ def _root(value: object) -> fx.Node | None:
     return node
 
 
-def refuse_graph(graph: fx.Graph) -> None:
+def refuse_graph(module: fx.GraphModule) -> None:
     """Refuse what is left in a lowered graph and has no place in a program.
 
     Raises:
         ImportFailed: random or unknown operators, sizes that depend on values; the message names
             operator, module and line.
     """
-    for node in graph.nodes:
+    for node in all_nodes(module):
         if node.op != "call_function":
             continue
         if _random(node):

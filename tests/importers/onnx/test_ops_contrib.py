@@ -230,3 +230,20 @@ def test_small_ones(rng):
     _agree("CDist", [_floats(rng, 4, 3), _floats(rng, 5, 3)], {"metric": "euclidean"})
     _agree("Trilu", [_floats(rng, 3, 4), np.array(1)], {"upper": 0}, weights=(1,))
     _agree("ExpandDims", [_floats(rng, 3, 4), np.array(-1, np.int32)], weights=(1,))
+
+
+def test_operators_that_the_standard_took_over(rng):
+    _agree("GatherND", [_floats(rng, 3, 4), np.array([[0, 1], [2, 3]])], export=False)
+    _agree("Range", [np.float32(1), np.float32(7), np.float32(2)], weights=range(3), export=False)
+    _agree("Pad", [_floats(rng, 2, 3), np.array([0, 1, 1, 0]), np.float32(2)], weights=(1, 2))
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_quantised_convolution_with_channels_last(rng, last):
+    x = rng.integers(0, 256, (1, 3, 6, 5)).astype(np.uint8)
+    inputs = [
+        np.ascontiguousarray(np.moveaxis(x, 1, 3)) if last else x, np.float32(0.02), np.uint8(100),
+        rng.integers(-128, 128, (4, 3, 3, 3)).astype(np.int8), np.float32(0.01), np.int8(0),
+        np.float32(0.05), np.uint8(120), rng.integers(-500, 500, 4).astype(np.int32),
+    ]  # fmt: skip
+    _agree("QLinearConv", inputs, {"channels_last": last}, weights=range(1, 9), export=False)

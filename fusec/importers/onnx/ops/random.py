@@ -93,6 +93,8 @@ def _dropout(
         idle = (value, torch.full_like(x, call.opset >= 12, dtype=mask_dtype))
     if call.opset < 12 or training is None:
         return idle
+    if isinstance(ratio, np.ndarray) and ratio.item() == 0:
+        return idle
     rate = torch.full((), 0.5) if ratio is None else to_tensor(ratio)
     known = isinstance(training, np.ndarray) or not is_traced(to_tensor(training))
     if known and not to_host(training).item():

@@ -41,7 +41,8 @@ def surprises(way: str, results: list[ways.Result]) -> list[str]:
     return lines
 
 
-def unknown(way: str, kind: str, results: list[ways.Result]) -> list[str]:
-    """Return the listed names of a kind that no case has."""
-    names = {f"{result.kind}/{result.name}" for result in results}
-    return [name for name in expected(way) if name.startswith(f"{kind}/") and name not in names]
+def unknown(kind: str, names: set[str]) -> list[str]:
+    """Return the listed names of a kind that are not among the names of its cases."""
+    listed = {name for way in ("eager", "program") for name in expected(way)}
+    known = {f"{kind}/{name}" for name in names}
+    return sorted(name for name in listed - known if name.startswith(f"{kind}/"))

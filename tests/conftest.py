@@ -16,8 +16,8 @@ from fusec_testing import Golden, assert_no_worse, golden_path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# `python -m pytest` puts the checkout on the path, where transformers, which asks whether there is a
-# package named kernels, finds this project's folder. An installed fusec needs no such entry.
+# `python -m pytest` puts the checkout on the path, where transformers, which asks whether there is
+# a package named kernels, finds this project's folder. An installed fusec needs no such entry.
 _elsewhere = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
 if any(importlib.metadata.distributions(name="fusec", path=_elsewhere)):
     sys.path[:] = _elsewhere

@@ -21,8 +21,10 @@ from fusec.passes.canonicalise import (
     batch_norm,
     convolution,
     group_norm,
+    indexing,
     linear,
     norm,
+    recurrent,
     reduction,
     scalars,
     shapes,
@@ -37,7 +39,10 @@ from fusec.passes.verify import verify
 
 __all__ = ["PIPELINE", "canonicalise"]
 
-SPELLING: Final = (*spelling.RULES, *shapes.RULES, *scalars.RULES, *reduction.RULES)
+SPELLING: Final = (
+    *spelling.RULES, *shapes.RULES, *scalars.RULES, *reduction.RULES, *indexing.RULES,
+    *recurrent.RULES,
+)  # fmt: skip
 RAISING: Final = (*activation.RULES, *norm.RULES, *group_norm.RULES, *batch_norm.RULES)
 PRODUCTS: Final = (*attention.RULES, *linear.RULES, *convolution.RULES)
 FOLDING: Final = (*linear.FOLDS, *convolution.FOLDS)

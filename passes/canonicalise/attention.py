@@ -19,6 +19,7 @@ from fusec.ir.template import Predicate
 from fusec.passes.canonicalise.facts import (
     close,
     dtype_of,
+    guarded_number,
     is_call,
     is_float,
     number,
@@ -131,12 +132,16 @@ def _factor(edit: Edit, node: fx.Node) -> tuple[fx.Node, float] | None:
     if not is_call(node, aten.mul.Tensor, aten.div.Tensor) or node.kwargs:
         return None
     x, factor = node.args[:2]
-    if number(edit, x) is not None and node.target is aten.mul.Tensor:
+    if node.target is aten.mul.Tensor and _scalar(edit, x) is not None:
         x, factor = factor, x
-    value = number(edit, factor)
+    value = _scalar(edit, factor)
     if value is None or value == 0 or not isinstance(x, fx.Node):
         return None
     return x, value if node.target is aten.mul.Tensor else 1 / value
+
+
+def _scalar(edit: Edit, value: object) -> float | None:
+    return guarded_number(edit, value, "a scale of attention")
 
 
 def _masked(edit: Edit, node: fx.Node) -> "_Scores | No | None":

@@ -7,6 +7,7 @@ select(x, d, i)                                    ->  reshape(slice(x, d, i, i 
 
 import operator
 from collections.abc import Sequence
+from math import prod
 from typing import Any, Final
 
 import torch
@@ -76,9 +77,18 @@ def _view(edit: Edit, node: fx.Node) -> Answer:
 def _as_spelled(edit: Edit, node: fx.Node, source: fx.Node) -> Answer:
     """Respell a reshape only if that changes it."""
     new = reshape(edit, source, shape_of(node))
-    if new is None or (new is not source and list(new.args[1]) == list(node.args[1])):  # type: ignore[arg-type]
+    if new is None or (new is not source and _alike(new.args[1], node.args[1])):
         return None
     return new
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Tell whether two arguments are spelled alike; extents are nodes emitted anew each time."""
+    if isinstance(a, fx.Node) and isinstance(b, fx.Node):
+        return a is b or (a.target == b.target and _alike(a.args, b.args))
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(_alike(x, y) for x, y in zip(a, b, strict=True))
+    return type(a) is type(b) and bool(a == b)
 
 
 def _transpose(edit: Edit, node: fx.Node) -> Answer:
@@ -103,7 +113,41 @@ def _permute(edit: Edit, node: fx.Node) -> Answer:
         inner = [int(a) % len(axes) for a in source.args[1]]  # type: ignore
         assert isinstance(source.args[0], fx.Node)
         return permute(edit, source.args[0], [inner[a] for a in axes])
-    return source if axes == list(range(len(axes))) else None
+    if axes == list(range(len(axes))):
+        return source
+    return _above_merge(edit, source, axes) if is_call(source, aten.reshape.default) else None
+
+
+def _above_merge(edit: Edit, source: fx.Node, axes: Sequence[int]) -> Answer:
+    """Transpose before a reshape that only joins axes, or adds axes of 1."""
+    inner = source.args[0]
+    assert isinstance(inner, fx.Node)
+    groups = _joined(shape_of(inner), shape_of(source))
+    if groups is None:
+        return None
+    turned = permute(edit, inner, [axis for a in axes for axis in groups[a]])
+    return reshape(edit, turned, [shape_of(source)[a] for a in axes])
+
+
+def _joined(before: Sequence[Any], after: Sequence[Any]) -> list[list[int]] | None:
+    """Give, for each axis of a reshape's result, the axes that it joins; None if it splits one."""
+    groups: list[list[int]] = []
+    axis = 0
+    for size in after:
+        group: list[int] = []
+        total: Any = 1
+        while not same(total, size) and axis < len(before):
+            total = total * before[axis]
+            group.append(axis)
+            axis += 1
+        if not same(total, size):
+            return None
+        groups.append(group)
+    rest = list(range(axis, len(before)))
+    if not groups or any(not same(before[a], 1) for a in rest):
+        return None
+    groups[-1].extend(rest)
+    return groups
 
 
 def _expand(edit: Edit, node: fx.Node) -> Answer:
@@ -223,6 +267,31 @@ def _cat(edit: Edit, node: fx.Node) -> Answer:
     return edit.emit(aten.cat.default, flat, given["dim"])
 
 
+def _unstack(edit: Edit, node: fx.Node) -> Answer:
+    """Write a stack whose axis is then joined to the next ones as a plain cat."""
+    turned: Any = node.args[0]
+    order: Any = None
+    if is_call(turned, aten.permute.default):
+        turned, order = turned.args[:2]
+    if not is_call(turned, aten.cat.default):
+        return None
+    parts, dim = arguments(turned)["tensors"], _dim(turned)
+    if not all(is_call(p, aten.reshape.default) and shape_of(p)[dim] == 1 for p in parts):
+        return None
+    order = list(range(len(shape_of(turned)))) if order is None else order
+    extents = [shape_of(turned)[a] for a in order]
+    groups, at = _joined(extents, shape_of(node)), order.index(dim)
+    place = next((i for i, g in enumerate(groups or []) if at in g), None)
+    if groups is None or place is None or len(groups[place]) < 2:
+        return None
+    if any(extents[a] != 1 for a in groups[place] if a < at):
+        return None
+    extents[at] = 1
+    shape = [prod([extents[a] for a in group]) for group in groups]
+    flat = [reshape(edit, permute(edit, part, order), shape) for part in parts]
+    return None if None in flat else edit.emit(aten.cat.default, flat, place)
+
+
 def _dim(node: fx.Node) -> int:
     dim: int = arguments(node)["dim"] % len(shape_of(node))
     return dim
@@ -238,5 +307,6 @@ RULES: Final = (
     Rule("spell_slice", (aten.slice.Tensor,), _slice),
     Rule("split_to_slices", (operator.getitem,), _piece),
     Rule("stack_to_cat", (aten.stack.default,), _stack),
+    Rule("unstack", (aten.reshape.default,), _unstack),
     Rule("flatten_cat", (aten.cat.default, aten.concat.default), _cat),
 )  # fmt: skip

@@ -19,13 +19,20 @@ def mlp() -> Case:
 
 
 def _warm(module: nn.Module) -> nn.Module:
-    """Give batch norms statistics that are not 0 and 1."""
+    """Give norms an affine and statistics that are not 1 and 0."""
     for layer in module.modules():
+        if isinstance(layer, nn.LayerNorm | nn.GroupNorm):
+            nn.init.uniform_(layer.weight, 0.5, 2.0)
         if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is not None:
             layer.running_mean.normal_()
             layer.running_var.uniform_(0.5, 2.0)
             nn.init.uniform_(layer.weight, 0.5, 2.0)
-            nn.init.normal_(layer.bias)
+    for name, parameter in module.named_parameters():
+        # As if trained: nothing is 0 or equal, which exporters would notice.
+        if name.endswith("bias"):
+            nn.init.normal_(parameter)
+        elif parameter.dim() > 1:
+            parameter.data += 0.01 * torch.randn_like(parameter)
     return module
 
 
@@ -92,7 +99,9 @@ def unet() -> Case:
 def encoder_torch() -> Case:
     """PyTorch's own encoder layer, norm first."""
     layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True, norm_first=True)
-    return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), (torch.randn(1, 7, 16),)
+    return _warm(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)), (
+        torch.randn(1, 7, 16),
+    )
 
 
 class Encoder(nn.Module):
@@ -156,12 +165,12 @@ class EncoderByHand(Encoder):
 
 def encoder() -> Case:
     """A post-norm encoder through torch's operators."""
-    return Encoder(), (torch.randn(1, 7, 16),)
+    return _warm(Encoder()), (torch.randn(1, 7, 16),)
 
 
 def encoder_by_hand() -> Case:
     """A post-norm encoder in primitives."""
-    return EncoderByHand(), (torch.randn(1, 7, 16),)
+    return _warm(EncoderByHand()), (torch.randn(1, 7, 16),)
 
 
 def tagger() -> Case:
@@ -231,7 +240,7 @@ def convnext() -> Case:
             y = self.scale * self.down(F.gelu(self.up(y)))
             return x + y.permute(0, 3, 1, 2)
 
-    return Block(), (torch.randn(1, 6, 8, 8),)
+    return _warm(Block()), (torch.randn(1, 6, 8, 8),)
 
 
 ZOO: Mapping[str, Callable[[], Case]] = {

@@ -1,0 +1,136 @@
+"""Look-ups in tables as `index`, repeats as `expand`, resizing by size.
+
+embedding(w, i)                  ->  index(w, [i])           equal wherever embedding is defined
+index_select(x, d, i)            ->  index(x, [None] * d + [i])
+repeat_interleave(x, n, d)       ->  reshape(expand(reshape(x)))
+upsample(x, scale_factors=...)   ->  upsample(x, size)       where the factors are exact
+"""
+
+from typing import Any, Final
+
+import torch
+from torch import fx
+
+from fusec.passes.canonicalise.extents import extent
+from fusec.passes.canonicalise.facts import dtype_of, shape_of
+from fusec.passes.canonicalise.rewrite import Answer, Edit, Rule
+from fusec.passes.canonicalise.schema import arguments
+from fusec.passes.canonicalise.shapes import reshape
+
+__all__ = ["RULES"]
+
+aten = torch.ops.aten
+
+_RESIZES: Final = {
+    getattr(aten, name).vec
+    for name in (
+        "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d",
+        "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d",
+        "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d",
+    )
+}  # fmt: skip
+_RESIZES_BY_SIZE: Final = {
+    getattr(aten, op._schema.name.removeprefix("aten::")).default: op for op in _RESIZES
+}
+
+
+def _embedding(edit: Edit, node: fx.Node) -> Answer:
+    given = arguments(node)
+    indices = given["indices"]
+    if dtype_of(indices) != torch.int64:
+        indices = edit.emit(aten._to_copy.default, indices, dtype=torch.int64)
+    return edit.emit(aten.index.Tensor, given["weight"], [indices])
+
+
+def _index_select(edit: Edit, node: fx.Node) -> Answer:
+    given = arguments(node)
+    if not shape_of(given["self"]) or len(shape_of(given["index"])) != 1:
+        return None
+    at = [*[None] * given["dim"], given["index"]]
+    return edit.emit(aten.index.Tensor, given["self"], at)
+
+
+def _repeat_interleave(edit: Edit, node: fx.Node) -> Answer:
+    given = arguments(node)
+    x, times, dim = given["self"], given["repeats"], given["dim"]
+    shape = list(shape_of(x))
+    if dim is None or not isinstance(times, int) or times < 1:
+        return None
+    dim = dim % len(shape)
+    apart = reshape(edit, x, [*shape[: dim + 1], 1, *shape[dim + 1 :]])
+    if apart is None:
+        return None
+    sizes: list[Any] = [-1] * (len(shape) + 1)
+    sizes[dim + 1] = times
+    return reshape(edit, edit.emit(aten.expand.default, apart, sizes), shape_of(node))
+
+
+def _repeat(edit: Edit, node: fx.Node) -> Answer:
+    """Spell the repetition of axes of extent 1 as their expansion."""
+    given = arguments(node)
+    x: fx.Node = given["self"]
+    times = given["repeats"] if "repeats" in given else given["dims"]
+    shape = shape_of(x)
+    if len(times) < len(shape) or not all(isinstance(t, int) for t in times):
+        return None
+    new = len(times) - len(shape)
+    if any(t != 1 and shape[i] != 1 for i, t in enumerate(times[new:])):
+        return None
+    sizes = [t if t != 1 or i < new else -1 for i, t in enumerate(times)]
+    return edit.emit(aten.expand.default, x, sizes)
+
+
+def _resize(edit: Edit, node: fx.Node) -> Answer:
+    given = arguments(node)
+    x = given.get("input", given.get("self"))
+    given.pop("input", None)
+    given.pop("self", None)
+    size = list(shape_of(node))[2:]
+    before = list(shape_of(x))[2:]
+    if not all(isinstance(d, int) for d in (*size, *before)):
+        return None
+    factors = given.get("scale_factors") or [
+        v for k, v in given.items() if k.startswith("scales") and v is not None
+    ]
+    exact = not factors or [b * f for b, f in zip(before, factors, strict=True)] == size
+    target = _RESIZES_BY_SIZE.get(node.target, node.target)  # type: ignore[call-overload]
+    if not exact or (target is node.target and not factors):
+        return None
+    extra = [given["align_corners"]] if "align_corners" in given else []
+    return edit.emit(target, x, size, *extra, None)
+
+
+def _constant(edit: Edit, node: fx.Node) -> Answer:
+    """Spell constants of one value as full, views of them as well."""
+    value = _FILLS.get(node.target)
+    if value is None:
+        source: Any = node.args[0]
+        if not isinstance(source, fx.Node) or source.target is not aten.full.default:
+            return None
+        value = source.args[1]
+    sizes = [extent(edit, d) for d in shape_of(node)]
+    if None in sizes:
+        return None
+    dtype = dtype_of(node)
+    number: Any = bool(value) if dtype == torch.bool else value
+    return edit.emit(aten.full.default, sizes, number, dtype=dtype)
+
+
+_FILLS: Final[dict[Any, Any]] = {
+    aten.zeros.default: 0, aten.ones.default: 1, aten.zeros_like.default: 0,
+    aten.ones_like.default: 1, aten.new_zeros.default: 0, aten.new_ones.default: 1,
+}  # fmt: skip
+
+_OF_FULL: Final = (
+    aten.reshape.default, aten.permute.default, aten.expand.default, aten.slice.Tensor,
+    aten._to_copy.default,
+)  # fmt: skip
+
+RULES: Final = (
+    Rule("embedding_to_index", (aten.embedding.default,), _embedding),
+    Rule("index_select_to_index", (aten.index_select.default,), _index_select),
+    Rule("repeat_to_expand", (aten.repeat_interleave.self_int,), _repeat_interleave),
+    Rule("repeat_of_one_to_expand", (aten.repeat.default, aten.tile.default), _repeat),
+    Rule("resize_by_size", (*_RESIZES, *_RESIZES_BY_SIZE), _resize),
+    Rule("constant_to_full", (*_FILLS, *_OF_FULL), _constant),
+)

@@ -22,6 +22,7 @@ class Choices:
     bind: PerInput
     symbols: PerInput
     batch_axes: PerInput
+    examples: PerInput
     executor: Executor | None
     threads: int | None
 
@@ -61,6 +62,7 @@ def build(found: Found, choices: Choices, *, skip_failed: bool) -> Built:
         check_all_used("--bind", choices.bind, found.models)
         check_all_used("--symbol", choices.symbols, found.models)
         check_all_used("--batch-axis", choices.batch_axes, found.models)
+        check_all_used("--examples", choices.examples, found.models)
         for done, (name, path) in enumerate(found.models.items()):
             show(name, done)
             try:
@@ -80,6 +82,7 @@ def _add(
     plan.add(
         name,
         path,
+        example=said_of(choices.examples, name, path, models),
         bind=said_of(choices.bind, name, path, models),
         symbols=said_of(choices.symbols, name, path, models),
         batch_axes=said_of(choices.batch_axes, name, path, models),  # type: ignore[arg-type]

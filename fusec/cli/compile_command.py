@@ -10,9 +10,11 @@ from rich.text import Text
 
 import fusec
 from fusec.cli.building import Built, Choices, build
+from fusec.cli.npz import read_arrays
 from fusec.cli.options import (
     BatchAxisOption,
     BindOption,
+    ExamplesOption,
     ExecutorOption,
     NameFromOption,
     Paths,
@@ -38,6 +40,7 @@ def compile_models(
     bind: BindOption = [],  # noqa: B006  # typer's way to say "may be given many times"
     symbol: SymbolOption = [],  # noqa: B006
     batch_axis: BatchAxisOption = [],  # noqa: B006
+    examples: ExamplesOption = None,
     executor: ExecutorOption = None,
     threads: ThreadsOption = None,
     skip_failed: Annotated[
@@ -54,6 +57,7 @@ def compile_models(
         bind=parse_bind(bind),
         symbols=parse_symbols(symbol),
         batch_axes=parse_batch_axes(batch_axis),
+        examples={} if examples is None else read_arrays(examples),
         executor=executor,
         threads=threads,
     )

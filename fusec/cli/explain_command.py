@@ -7,9 +7,11 @@ import typer
 
 import fusec
 from fusec.cli.building import Built, Choices, build
+from fusec.cli.npz import read_arrays
 from fusec.cli.options import (
     BatchAxisOption,
     BindOption,
+    ExamplesOption,
     ExecutorOption,
     NameFromOption,
     RecursiveOption,
@@ -33,6 +35,7 @@ def explain(
     bind: BindOption = [],  # noqa: B006  # typer's way to say "may be given many times"
     symbol: SymbolOption = [],  # noqa: B006
     batch_axis: BatchAxisOption = [],  # noqa: B006
+    examples: ExamplesOption = None,
     executor: ExecutorOption = None,
     json: JsonFlag = False,
 ) -> None:
@@ -44,6 +47,7 @@ def explain(
         bind=parse_bind(bind),
         symbols=parse_symbols(symbol),
         batch_axes=parse_batch_axes(batch_axis),
+        examples={} if examples is None else read_arrays(examples),
         executor=executor,
         threads=None,
     )

@@ -21,6 +21,7 @@ from fusec.ir.plan import Executor
 __all__ = [
     "BatchAxisOption",
     "BindOption",
+    "ExamplesOption",
     "ExecutorOption",
     "NameFromOption",
     "Paths",
@@ -62,6 +63,13 @@ SymbolOption = Annotated[
 BatchAxisOption = Annotated[
     list[str],
     typer.Option(metavar="[MODEL/]INPUT=AXIS", help="Axis of the rows, or none; found if absent."),
+]
+ExamplesOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.npz",
+        help='Example inputs, keys "[MODEL/]INPUT"; for files whose shapes do not tell.',
+    ),
 ]
 ExecutorOption = Annotated[
     Executor | None,

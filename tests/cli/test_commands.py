@@ -189,3 +189,13 @@ def test_bind_reaches_the_models_that_have_the_input(folder: Path, tmp_path: Pat
     with np.load(tmp_path / "o.npz") as out:
         assert out.files == ["a/y", "s/y"]
         np.testing.assert_allclose(out["s/y"], wanted, atol=1e-6)
+
+
+def test_examples_come_from_a_file(folder: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "ex.npz", **{"a/x": X[:2], "x": X})  # type: ignore[arg-type]
+    args = ("compile", folder / "a.onnx", folder / "b.onnx", "-o", tmp_path / "p.fusec")
+    assert fusec(*args, "--examples", tmp_path / "ex.npz").exit_code == 0
+    np.savez(tmp_path / "ex.npz", x=X[:, :2])
+    assert "x" in failed(fusec(*args, "--examples", tmp_path / "ex.npz"))
+    np.savez(tmp_path / "ex.npz", z=X)
+    assert "no model has an input 'z'" in failed(fusec(*args, "--examples", tmp_path / "ex.npz"))

@@ -9,8 +9,8 @@ from torch import Tensor
 from fusec.importers.onnx.call import Call
 from fusec.importers.onnx.narrow import widen
 from fusec.importers.onnx.ops.contrib_quant import MICROSOFT
+from fusec.importers.onnx.ops.quantised import dequantise, spread
 from fusec.importers.onnx.ops.support import cast_to
-from fusec.importers.onnx.quantised import dequantise, spread
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import Value, elem_type, to_host, to_tensor
 

@@ -16,8 +16,8 @@ from fusec.importers.onnx.ops.quant import (
     integer_matmul,
     quantize_linear,
 )
+from fusec.importers.onnx.ops.quantised import as_float, dequantise, quantise
 from fusec.importers.onnx.ops.support import axis_of, cast_to
-from fusec.importers.onnx.quantised import as_float, dequantise, quantise
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import elem_type
 from fusec.kernels.rnn.activations import Gate, arguments, resolve

@@ -8,8 +8,7 @@ from torch import Tensor
 from fusec.importers.onnx.call import Call
 from fusec.importers.onnx.narrow import widen
 from fusec.importers.onnx.ops.conv import convolve
-from fusec.importers.onnx.ops.support import cast_to
-from fusec.importers.onnx.quantised import (
+from fusec.importers.onnx.ops.quantised import (
     as_float,
     as_int32,
     dequantise,
@@ -19,6 +18,7 @@ from fusec.importers.onnx.quantised import (
     shifted,
     spread,
 )
+from fusec.importers.onnx.ops.support import cast_to
 from fusec.importers.onnx.table import Op
 from fusec.importers.onnx.values import TORCH, Value, elem_type, to_host
 

@@ -1,0 +1,1 @@
+"""ONNX: files and protos read, interpreted over torch tensors and host values, and captured."""

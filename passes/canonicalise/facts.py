@@ -17,6 +17,7 @@ __all__ = [
     "guarded_number",
     "is_call",
     "is_float",
+    "is_lifted",
     "number",
     "only_user",
     "same",
@@ -95,8 +96,13 @@ def number(edit: Edit, value: object) -> float | int | None:
         return None
     if edit.is_free(value):
         return _item(edit, value)
-    lifted = tensor.dim() == 0 and _LIFTED.fullmatch(edit.weight_name(value) or "")
+    lifted = tensor.dim() == 0 and is_lifted(edit.weight_name(value) or "")
     return guarded_number(edit, value, "a number in the source's code") if lifted else None
+
+
+def is_lifted(name: str) -> bool:
+    """Tell whether a weight's name says that tracing lifted it out of the source's code."""
+    return _LIFTED.fullmatch(name) is not None
 
 
 def guarded_number(edit: Edit, value: object, name: str) -> float | int | None:

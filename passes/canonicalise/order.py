@@ -5,12 +5,13 @@ a weight counts by dtype and shape. Operands that look the same keep the order t
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import torch
 from torch import fx
 
+from fusec.passes.canonicalise.facts import is_lifted
 from fusec.passes.canonicalise.rewrite import Edit
 from fusec.passes.program import Program, fork
 from fusec.passes.report import PassReport, Rewrite
@@ -18,6 +19,9 @@ from fusec.passes.report import PassReport, Rewrite
 __all__ = ["merge_equal", "order_operands"]
 
 aten = torch.ops.aten
+
+_SMALL: Final = 1 << 16
+"""Elements of a constant that is still compared."""
 
 COMMUTATIVE: Final = frozenset({
     aten.add.Tensor, aten.mul.Tensor, aten.maximum.default, aten.minimum.default,
@@ -36,6 +40,9 @@ def merge_equal(program: Program) -> tuple[Program, PassReport]:
     graph = program.graph.graph
     seen: dict[Any, fx.Node] = {}
     rewrites = []
+    for node, first in _equal_constants(program):
+        rewrites.append(Rewrite("merge_constants", node.name, first.name))
+        node.replace_all_uses_with(first)
     for node in list(graph.nodes):
         if node.op != "call_function" or _is_random(node):
             continue
@@ -47,6 +54,25 @@ def merge_equal(program: Program) -> tuple[Program, PassReport]:
             graph.erase_node(node)
     program.graph.recompile()
     return program, PassReport("merge_equal", tuple(rewrites), ())
+
+
+def _equal_constants(program: Program) -> Iterator[tuple[fx.Node, fx.Node]]:
+    """Pair tensors that tracing lifted out of the source's code with the first equal one.
+
+    Two calls of one function lift two copies; exporters keep one or both.
+    """
+    seen: dict[Any, fx.Node] = {}
+    for node, (name, value) in zip(program.weight_nodes, program.weights.items(), strict=True):
+        if not is_lifted(name) or value.numel() > _SMALL or not node.users:
+            continue
+        key = (value.dtype, tuple(value.shape), _bytes(value))
+        first = seen.setdefault(key, node)
+        if first is not node:
+            yield node, first
+
+
+def _bytes(value: torch.Tensor) -> bytes:
+    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _is_random(node: fx.Node) -> bool:

@@ -2,7 +2,12 @@
 
 view, flatten, unflatten, squeeze, unsqueeze, ...  ->  reshape(x, sizes)
 transpose, t, mT, movedim, swapaxes, ...           ->  permute(x, axes)
+permute that only moves axes of 1                  ->  reshape
+permute(reshape(x)) where the reshape joins axes   ->  reshape(permute(x))
 select(x, d, i)                                    ->  reshape(slice(x, d, i, i + 1))
+split, chunk, unbind                               ->  slices
+cat of reshapes that add or drop axes of 1         ->  reshape(cat)
+reshape(stack(xs)) that joins the new axis         ->  cat(xs)
 """
 
 import operator
@@ -115,6 +120,9 @@ def _permute(edit: Edit, node: fx.Node) -> Answer:
         return permute(edit, source.args[0], [inner[a] for a in axes])
     if axes == list(range(len(axes))):
         return source
+    moved = [a for a in axes if not same(shape_of(source)[a], 1)]
+    if moved == sorted(moved):
+        return reshape(edit, source, shape_of(node))
     return _above_merge(edit, source, axes) if is_call(source, aten.reshape.default) else None
 
 
@@ -267,6 +275,33 @@ def _cat(edit: Edit, node: fx.Node) -> Answer:
     return edit.emit(aten.cat.default, flat, given["dim"])
 
 
+def _view_below_cat(edit: Edit, node: fx.Node) -> Answer:
+    """Join first, then add or drop axes of 1, where all parts do the same."""
+    given = arguments(node)
+    parts, dim = given["tensors"], given["dim"]
+    if len(parts) < 2 or not all(is_call(p, aten.reshape.default) for p in parts):
+        return None
+    sources = [p.args[0] for p in parts]
+    shapes = [shape_of(s) for s in sources]
+    places = {_place(inner, shape_of(p), dim) for inner, p in zip(shapes, parts, strict=True)}
+    at = places.pop()
+    if places or at is None or len({len(s) for s in shapes}) != 1:
+        return None
+    rest = [s[:at] + s[at + 1 :] for s in shapes]
+    if not all(same_shape(rest[0], r) for r in rest):
+        return None
+    return reshape(edit, edit.emit(aten.cat.default, sources, at), shape_of(node))
+
+
+def _place(before: Sequence[Any], after: Sequence[Any], dim: int) -> int | None:
+    """Give the axis that became `dim` in a reshape that adds or drops axes of 1 only."""
+    old = [i for i, d in enumerate(before) if not same(d, 1)]
+    new = [i for i, d in enumerate(after) if not same(d, 1)]
+    if dim not in new or not same_shape([before[i] for i in old], [after[i] for i in new]):
+        return None
+    return old[new.index(dim)]
+
+
 def _unstack(edit: Edit, node: fx.Node) -> Answer:
     """Write a stack whose axis is then joined to the next ones as a plain cat."""
     turned: Any = node.args[0]
@@ -307,6 +342,7 @@ RULES: Final = (
     Rule("spell_slice", (aten.slice.Tensor,), _slice),
     Rule("split_to_slices", (operator.getitem,), _piece),
     Rule("stack_to_cat", (aten.stack.default,), _stack),
+    Rule("view_below_cat", (aten.cat.default,), _view_below_cat),
     Rule("unstack", (aten.reshape.default,), _unstack),
     Rule("flatten_cat", (aten.cat.default, aten.concat.default), _cat),
 )  # fmt: skip

@@ -2,9 +2,10 @@
 
 import json
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fusec_testing.plans import assert_plans_equal, example_plan
@@ -226,3 +227,49 @@ def test_a_small_file_cannot_claim_a_large_weight(
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 5_000_000
+
+
+def overlap(tree: Any) -> None:
+    tree["weights"][1][1] = 0
+
+
+def past_the_end(tree: Any) -> None:
+    tree["weights"][-1][2] += 64
+
+
+def backwards(tree: Any) -> None:
+    tree["weights"][0][2] = -64
+
+
+def one_less(tree: Any) -> None:
+    del tree["weights"][-1]
+
+
+def twice(tree: Any) -> None:
+    tree["members"].append(tree["members"][0])
+
+
+def weight_twice(tree: Any) -> None:
+    tree["weights"][1][0] = tree["weights"][0][0]
+
+
+@pytest.mark.parametrize(
+    ("lie", "match"),
+    [
+        (overlap, "does not lie where the one before it ends"),
+        (past_the_end, "ends at byte"),
+        (backwards, "does not lie where"),
+        (one_less, "bytes belong to no weight"),
+        (twice, "'tenant 0' is there twice"),
+        (weight_twice, "is there twice"),
+    ],
+)
+def test_weights_lie_one_after_another_and_names_are_unique(
+    lie: Callable[[Any], None], match: str, whole: bytes, tmp_path: Path
+) -> None:
+    tree = manifest_of(whole)
+    lie(tree)
+    (tmp_path / "a.fusec").write_bytes(resealed(tree, whole))
+    # Not left to the hashes: they are not always looked at.
+    with pytest.raises(ArtifactError, match=match):
+        read_plan(tmp_path / "a.fusec", verify=False)

@@ -58,9 +58,5 @@ def examples(program: Program) -> tuple[torch.Tensor, ...]:
 
 
 def _example(value: torch.Tensor) -> torch.Tensor:
-    shape = [e if isinstance(e, int) else _size(e) for e in value.shape]
+    shape = [e if isinstance(e, int) else int(e.node.hint) for e in value.shape]
     return torch.zeros(shape, dtype=value.dtype)
-
-
-def _size(extent: Any) -> int:
-    return int(extent.node.shape_env.size_hint(extent.node.expr))

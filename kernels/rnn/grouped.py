@@ -100,7 +100,7 @@ def grouped_rnn(
     turned = w.transpose(1, 2)
     inputs = torch.bmm(flat, turned) if first is None else torch.baddbmm(first, flat, turned)
     # Time first, so that every step reads one block.
-    steps = inputs.reshape(members, times, rows, -1).transpose(0, 1).contiguous()
+    steps = inputs.reshape(members, times, rows, turned.shape[2]).transpose(0, 1).contiguous()
     recurrent = r.transpose(1, 2).contiguous()
     state: State = (h0, c0)
     outputs: list[Tensor] = [h0] * times

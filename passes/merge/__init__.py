@@ -9,8 +9,9 @@ member's numbers never meet another's in arithmetic: no rule builds block-diagon
 """
 
 from fusec.passes.merge.conv_cost import ConvCost, ConvForm
+from fusec.passes.merge.hoist import hoist
 from fusec.passes.merge.programs import merge
 from fusec.passes.merge.report import MergeReport, MergeUse
 from fusec.passes.merge.uniform import merge_uniform
 
-__all__ = ["ConvCost", "ConvForm", "MergeReport", "MergeUse", "merge", "merge_uniform"]
+__all__ = ["ConvCost", "ConvForm", "MergeReport", "MergeUse", "hoist", "merge", "merge_uniform"]

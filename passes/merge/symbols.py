@@ -95,8 +95,10 @@ class Fakes:
         expr = extent.node.expr
         table, hints = {}, {}
         for old in expr.free_symbols:
-            hint = extent.node.shape_env.size_hint(old)
-            table[old], hints[old] = self._symbol(names.get(old.name, old.name), int(hint))
+            name = names.get(old.name, old.name)
+            # Where a symbol first stands in a larger expression its own value is not at hand.
+            hint = extent.node.hint if expr.is_symbol else max(2, self._known[name].min)
+            table[old], hints[old] = self._symbol(name, int(hint))
         fresh = expr.xreplace(table)
         return self._env.create_symintnode(fresh, hint=int(expr.xreplace(hints)))
 

@@ -257,7 +257,8 @@ def _new_forest(call: Call, dtype: np.dtype[Any]) -> Forest:
     missing = call.attr("nodes_missing_value_tracks_true", None) or [0] * inner
     return Forest(
         feature=padded(feature, np.int64),
-        value=padded(call.attr("nodes_splits"), dtype),
+        # What a membership node gives as its split is not looked at, and usually a NaN.
+        value=np.where(mode == _MEMBER, 0, padded(call.attr("nodes_splits"), dtype)),
         mode=mode,
         yes=next_nodes("true"),
         no=next_nodes("false"),
@@ -281,8 +282,10 @@ def _members(call: Call, mode: Array) -> Array | None:
         call.fail(f"{len(nodes)} membership nodes but {len(ends)} sets of membership values")
     sets = np.split(values, ends)[: len(nodes)]
     sets = [s[~np.isnan(s)] for s in sets]
-    out = np.full((len(mode), max(1, *(len(s) for s in sets))), np.nan)
+    # Rows are filled with a member of their own; only what equals nothing needs a NaN.
+    out = np.zeros((len(mode), max(1, *(len(s) for s in sets))))
     for node, members in zip(nodes, sets, strict=True):
+        out[node] = members[-1] if len(members) else np.nan
         out[node, : len(members)] = members
     return out
 

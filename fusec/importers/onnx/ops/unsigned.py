@@ -26,9 +26,9 @@ def divide(a: Tensor, b: Tensor) -> Tensor:
     """Divide unsigned numbers, dropping the remainder."""
     at_least = ordered(torch.ge)
     # Half of a fits into a signed number; the last bit of the quotient follows from the rest.
-    half = (a >> 1) & ~_SIGN
+    half = torch.div(a, 2, rounding_mode="floor") & ~_SIGN
     small = torch.where(b > 0, b, 1)
-    most = torch.div(half, small, rounding_mode="trunc") << 1
+    most = torch.div(half, small, rounding_mode="trunc") * 2
     quotient = most + at_least(a - most * small, small).to(torch.int64)
     return torch.where(b < 0, at_least(a, b).to(torch.int64), quotient)
 

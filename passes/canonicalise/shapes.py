@@ -174,7 +174,7 @@ def _expand(edit: Edit, node: fx.Node) -> Answer:
         -1 if same(b, a) and i >= len(before) - len(shape_of(source)) else extent(edit, a)
         for i, (b, a) in enumerate(zip(before, shape_of(node), strict=True))
     ]
-    if None in sizes or sizes == list(node.args[1]):  # type: ignore[arg-type]
+    if None in sizes or _alike(sizes, node.args[1]):
         return None
     return edit.emit(aten.expand.default, source, sizes)
 
@@ -206,7 +206,7 @@ def _slice(edit: Edit, node: fx.Node) -> Answer:
         end = None
     start = 0 if start is None else start
     new = edit.emit(aten.slice.Tensor, source, dim, start, end, step)
-    return None if new.args == node.args else new
+    return None if _alike(new.args, node.args) else new
 
 
 def _bound(value: Any, size: Any, absent: Any) -> Any:

@@ -211,13 +211,16 @@ def _three_rows(
         return _No(f"the source cannot run one row ({first.reason})")
     rows = [(base, first)]
     for k in (1, 2):
-        made = vary(base, axes, k)
-        options = [cut_row(examples, axes, k), made] if k < count else [made]
-        for option in (*options, base):
+        own = k < count
+        made = cut_row(examples, axes, k) if own else vary(base, axes, k)
+        for option in (made, base):
             answer = _run(source, option)
             if not isinstance(answer, _No):
                 rows.append((option, answer))
                 break
+            if own:
+                # The source takes this row in company: say, an index into the other rows.
+                return _No(f"row {k} of the example is refused alone ({answer.reason})", True)
     return rows if len(rows) == 3 else _No("the source gives different answers to the same row")
 
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch._guards import detect_fake_mode
-from torch._subclasses import FakeTensorMode
+from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.fx._lazy_graph_module import _LazyGraphModule
 
 from fusec.ir.errors import VerifyError
@@ -81,7 +80,7 @@ class Program:
 def fork(program: Program) -> Program:
     """Give an equal program whose graph can be edited; weights and meta are shared.
 
-    The copy generates its code when it is first run: compiling between passes costs as much as they.
+    The copy generates its code when it is first run; doing it after each pass doubles their cost.
     """
     graph = _LazyGraphModule(program.graph, copy.deepcopy(program.graph.graph))
     return replace(program, graph=graph)
@@ -93,10 +92,11 @@ def fake_mode(graph: fx.Graph) -> FakeTensorMode:
     Raises:
         VerifyError: no node carries a fake tensor.
     """
-    mode = detect_fake_mode([n.meta.get("val") for n in graph.nodes if n.op == "placeholder"])
-    if not isinstance(mode, FakeTensorMode):
-        raise VerifyError("no placeholder of the graph carries a fake tensor (a bug in fusec)")
-    return mode
+    for node in graph.nodes:
+        value = node.meta.get("val") if node.op == "placeholder" else None
+        if isinstance(value, FakeTensor):
+            return value.fake_mode
+    raise VerifyError("no placeholder of the graph carries a fake tensor (a bug in fusec)")
 
 
 def _fake(node: fx.Node) -> Any:

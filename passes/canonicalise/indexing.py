@@ -93,7 +93,7 @@ def _resize(edit: Edit, node: fx.Node) -> Answer:
         v for k, v in given.items() if k.startswith("scales") and v is not None
     ]
     exact = not factors or [b * f for b, f in zip(before, factors, strict=True)] == size
-    target = _RESIZES_BY_SIZE.get(node.target, node.target)  # type: ignore[call-overload]
+    target = _RESIZES_BY_SIZE.get(node.target, node.target)
     if not exact or (target is node.target and not factors):
         return None
     extra = [given["align_corners"]] if "align_corners" in given else []

@@ -69,13 +69,22 @@ def _literal(edit: Edit, node: fx.Node) -> Answer:
     if node.kwargs or not isinstance(first, fx.Node):
         return None
     if isinstance(second, fx.Node):
-        value = number(edit, second)
+        value = _uniform(edit, second)
         if value is not None:
             return _fitting(edit, node, _LITERAL[node.target], first, value)
-        value = number(edit, first)
+        value = _uniform(edit, first)
         if value is not None:
             return _mirrored(edit, node, second, value)
     return None
+
+
+def _uniform(edit: Edit, value: fx.Node) -> float | int | None:
+    """Give the number that a constant holds everywhere."""
+    if is_call(value, aten.full.default):
+        filled = value.args[1]
+        is_number = isinstance(filled, int | float) and not isinstance(filled, bool)
+        return filled if is_number else None  # type: ignore[return-value]
+    return number(edit, value)
 
 
 def _mirrored(edit: Edit, node: fx.Node, other: fx.Node, value: float) -> Answer:
@@ -94,7 +103,7 @@ def _fitting(edit: Edit, node: fx.Node, target: Any, *args: Any) -> Answer:
 def _branch(edit: Edit, node: fx.Node) -> Answer:
     """Put numbers in place of one-element branches of a where."""
     condition, first, second = node.args
-    a, b = number(edit, first), number(edit, second)
+    a, b = (v if isinstance(v, int | float) else _uniform(edit, v) for v in (first, second))  # type: ignore[arg-type]
     if a is not None and b is not None:
         target: Any = aten.where.Scalar
     elif a is not None:

@@ -49,13 +49,24 @@ class OnnxSource:
     dynamic: Dynamic
     module: TensorModule
     notes: tuple[str, ...]
+    model: str
+    """Name of the model, for messages."""
+    ports: tuple[Port, ...]
 
     def run(self, args: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Interpret the graph eagerly.
+        """Interpret the graph eagerly, within the extents that the file declares.
+
+        A file that says one row is not asked what it would make of two: its trace may well run, and
+        be wrong, where its writer relied on the one.
 
         Raises:
-            ImportFailed: the model fails on these inputs, or returns what is no tensor.
+            ImportFailed: extents that the file rules out, the model fails on these inputs, or an
+                output is no tensor.
         """
+        try:
+            _check(self.model, self.ports, args)
+        except ConfigError as e:
+            raise ImportFailed(str(e)) from e
         return _run(self.module, args)
 
 
@@ -76,7 +87,7 @@ def onnx_source(
     model, notes = tensor_outputs(model)
     inner = OnnxModule(model, bind)
     module = TensorModule(inner).eval()
-    ports = [_port(info) for info in inner.inputs]
+    ports = tuple(_port(info) for info in inner.inputs)
     for info in (*inner.inputs, *inner.outputs):
         if info.kind != "tensor":
             raise ImportFailed(
@@ -95,6 +106,8 @@ def onnx_source(
         dynamic=_dynamic(ports, examples),
         module=module,
         notes=notes,
+        model=model.name,
+        ports=ports,
     )
 
 

@@ -21,7 +21,7 @@ from fusec.importers.source import Source as OpenSource
 from fusec.importers.source import torch_source
 from fusec.importers.torch_capture import Dynamic, capture, program_of
 from fusec.importers.variants import variants
-from fusec.ir.errors import ConfigError
+from fusec.ir.errors import ConfigError, ImportFailed
 from fusec.ir.plan import Structure
 from fusec.ir.template import RowsKind, Symbol
 from fusec.passes.program import Program
@@ -203,7 +203,14 @@ def _capture_all(
             bound=bound,
         )
 
-    programs = [captured(*inputs) for inputs in variants(opened, examples, dynamic)]
+    general, *ones = variants(opened, examples, dynamic)
+    programs = [captured(*general)]
+    for inputs, free in ones:
+        try:
+            programs.append(captured(inputs, free))
+        except ImportFailed as e:
+            # The general program stands; only requests of exactly these extents are refused.
+            notes.append(f"extents {[list(t.shape) for t in inputs]} cannot be captured: {e}")
     programs += other_regimes(opened, examples, dynamic, programs[0], captured)
     return Imported(
         programs=tuple(programs),

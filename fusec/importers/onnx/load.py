@@ -9,7 +9,8 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from fusec.importers.onnx.external import Reader, tensors_of
-from fusec.importers.onnx.graph import Graph, Parser, Unknown
+from fusec.importers.onnx.graph import Graph, Unknown
+from fusec.importers.onnx.parse import Parser
 from fusec.ir.errors import ConfigError, ImportFailed
 
 Source = str | Path | bytes | onnx.ModelProto

@@ -6,7 +6,8 @@ output         results in signature order, then guard operands
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch.fx._lazy_graph_module import _LazyGraphModule
 from fusec.ir.errors import VerifyError
 from fusec.ir.template import Guard, RowsKind, Symbol
 
-__all__ = ["Program", "emit", "fake_mode", "fork"]
+__all__ = ["Program", "emit", "fake_mode", "fork", "on_fakes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,6 +100,19 @@ def fake_mode(graph: fx.Graph) -> FakeTensorMode:
     raise VerifyError("no placeholder of the graph carries a fake tensor (a bug in fusec)")
 
 
+@contextmanager
+def on_fakes(graph: fx.Graph) -> Iterator[FakeTensorMode]:
+    """Run operators on a graph's fake values; nothing is learnt about extents that vary.
+
+    Torch's fake operators may decide on a symbolic extent by its example, such as whether it is 4,
+    and keep the decision for good.
+    """
+    mode = fake_mode(graph)
+    quiet = nullcontext() if mode.shape_env is None else mode.shape_env.suppress_guards()
+    with torch.no_grad(), mode, quiet:
+        yield mode
+
+
 def _fake(node: fx.Node) -> Any:
     return node.meta["val"]
 
@@ -115,7 +129,7 @@ def emit(
         kwargs: nodes and literals.
     """
     node = graph.call_function(target, args, dict(kwargs))  # type: ignore[arg-type]
-    with torch.no_grad(), fake_mode(graph):
+    with on_fakes(graph):
         fakes = fx.map_arg(node.args, _fake)
         named = fx.map_arg(node.kwargs, _fake)
         node.meta["val"] = _fake_result(target, fakes, named)

@@ -190,9 +190,11 @@ def _scale(scale: float, size: Any, dtype: torch.dtype) -> float:
 def _is_causal(edit: Edit, mask: fx.Node, queries: Any, keys: Any) -> bool:
     """Tell whether a constant mask lets each query see itself and what is before it."""
     tensor = tensor_of(mask)
-    if tensor is None or not edit.is_constant(mask) or queries != keys:
+    if tensor is None or not edit.is_constant(mask):
         return False
-    if not isinstance(queries, int) or queries < 2 or tensor.numel() != queries * keys:
+    if not isinstance(queries, int) or not isinstance(keys, int) or queries != keys:
+        return False
+    if queries < 2 or tensor.numel() != queries * keys:
         return False
     if tensor.numel() > _LARGE:
         return False

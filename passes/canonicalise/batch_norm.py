@@ -10,10 +10,10 @@ from typing import Any, Final
 import torch
 from torch import fx
 
-from fusec.passes.canonicalise.facts import dtype_of, is_call, is_float, shape_of
+from fusec.passes.canonicalise.facts import dtype_of, is_call, shape_of
 from fusec.passes.canonicalise.rewrite import Answer, Edit, No, Rule
 from fusec.passes.canonicalise.schema import arguments
-from fusec.passes.canonicalise.weights import narrow, widen
+from fusec.passes.canonicalise.weights import may_scale, narrow, widen
 from fusec.passes.report import Reason
 
 __all__ = ["RULES"]
@@ -44,8 +44,9 @@ def _spelled(edit: Edit, node: fx.Node, norm: fx.Node) -> Answer:
     parts = [p for p in (given["weight"], given["bias"], mean, var) if p is not None]
     if mean is None or var is None or not all(edit.is_weight(p) for p in parts):
         return No(Reason.NOT_A_WEIGHT, f"statistics or affine of {norm.name} depend on inputs")
-    if not is_float(x) or dtype_of(x) != dtype_of(node):
-        return No(Reason.DTYPE, f"{norm.name} maps {dtype_of(x)} to {dtype_of(node)}")
+    if not may_scale(node) or dtype_of(x) != dtype_of(node):
+        detail = f"{norm.name} maps {dtype_of(x)} to {dtype_of(node)}; float32 and float64 fold"
+        return No(Reason.DTYPE, detail)
     scale, shift = _scale_and_shift(edit, given)
     shape = [-1] + [1] * (len(shape_of(x)) - 2)
 

@@ -27,7 +27,7 @@ from fusec.passes.canonicalise.facts import (
 from fusec.passes.canonicalise.rewrite import Answer, Edit, No, Rule
 from fusec.passes.canonicalise.schema import arguments
 from fusec.passes.canonicalise.shapes import reshape
-from fusec.passes.canonicalise.weights import exactly, per_channel
+from fusec.passes.canonicalise.weights import exactly, may_scale, per_channel
 from fusec.passes.report import Reason
 
 __all__ = ["FOLDS", "RULES"]
@@ -154,7 +154,7 @@ def _add_bias(edit: Edit, node: fx.Node) -> Answer:
 
 def _multiply(edit: Edit, node: fx.Node) -> Answer:
     found = _constant_after(edit, node)
-    if found is None:
+    if found is None or not may_scale(node):
         return None
     product, scale = found
     given = arguments(product)

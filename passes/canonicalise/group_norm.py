@@ -68,7 +68,7 @@ def _through_reshape(edit: Edit, node: fx.Node) -> Answer:
     inner, outer = shape_of(before), shape_of(x)
     if not same_shape(shape_of(node), outer) or len(outer) < 3 or not same(inner[0], outer[0]):
         return None
-    whole = inner[1] == groups and isinstance(outer[1], int) and outer[1] % groups == 0
+    whole = same(inner[1], groups) and isinstance(outer[1], int) and outer[1] % groups == 0
     if not whole or not _is_trivial(edit, given["weight"], 1) or not _is_trivial(
             edit, given["bias"], 0):  # fmt: skip
         return None

@@ -12,7 +12,7 @@ import torch
 from torch import fx
 
 from fusec.passes.canonicalise.extents import extent
-from fusec.passes.canonicalise.facts import dtype_of, shape_of
+from fusec.passes.canonicalise.facts import dtype_of, same, shape_of
 from fusec.passes.canonicalise.rewrite import Answer, Edit, Rule
 from fusec.passes.canonicalise.schema import arguments
 from fusec.passes.canonicalise.shapes import reshape
@@ -74,7 +74,7 @@ def _repeat(edit: Edit, node: fx.Node) -> Answer:
     if len(times) < len(shape) or not all(isinstance(t, int) for t in times):
         return None
     new = len(times) - len(shape)
-    if any(t != 1 and shape[i] != 1 for i, t in enumerate(times[new:])):
+    if any(t != 1 and not same(shape[i], 1) for i, t in enumerate(times[new:])):
         return None
     sizes = [t if t != 1 or i < new else -1 for i, t in enumerate(times)]
     return edit.emit(aten.expand.default, x, sizes)
@@ -113,6 +113,8 @@ def _constant(edit: Edit, node: fx.Node) -> Answer:
         return None
     dtype = dtype_of(node)
     number: Any = bool(value) if dtype == torch.bool else value
+    if not dtype.is_floating_point and isinstance(number, float) and not number.is_integer():
+        return None
     return edit.emit(aten.full.default, sizes, number, dtype=dtype)
 
 

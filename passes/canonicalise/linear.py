@@ -25,7 +25,7 @@ from fusec.passes.canonicalise.facts import (
 from fusec.passes.canonicalise.rewrite import Answer, Edit, No, Rule
 from fusec.passes.canonicalise.schema import arguments
 from fusec.passes.canonicalise.shapes import reshape
-from fusec.passes.canonicalise.weights import exactly, per_channel
+from fusec.passes.canonicalise.weights import exactly, may_scale, per_channel
 from fusec.passes.report import Reason
 
 __all__ = ["FOLDS", "RULES"]
@@ -163,7 +163,7 @@ def _linear_and_constant(edit: Edit, node: fx.Node) -> tuple[fx.Node, Any] | Non
 def _multiply(edit: Edit, node: fx.Node) -> Answer:
     """Take a factor per output, or one for all, into weight and bias."""
     found = _linear_and_constant(edit, node)
-    if found is None:
+    if found is None or not may_scale(node):
         return None
     product, factor = found
     given = arguments(product)
@@ -196,6 +196,8 @@ def _divide(edit: Edit, node: fx.Node) -> Answer:
     """Take a divisor into weight and bias, the quotient rounded once, as division does."""
     product, divisor = node.args[:2]
     if node.kwargs or not is_call(product, LINEAR) or not isinstance(divisor, int | float):
+        return None
+    if not may_scale(node):
         return None
     given = arguments(product)
     weight, bias = given["weight"], given["bias"]

@@ -105,7 +105,7 @@ def _whole_pool(edit: Edit, node: fx.Node) -> Answer:
     extents = list(shape[-spatial:])
     kernel = _repeated(given["kernel_size"], spatial)
     plain = not any(_repeated(given["padding"], spatial)) and not given.get("divisor_override")
-    if not plain or kernel != extents:
+    if not plain or not same_shape(kernel, extents):
         return None
     rank = len(shape)
     return edit.emit(aten.mean.dim, given["self"], list(range(rank - spatial, rank)), True)

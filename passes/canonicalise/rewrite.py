@@ -15,7 +15,7 @@ from torch import fx
 from fusec.ir.errors import VerifyError
 from fusec.ir.template import Guard, Predicate
 from fusec.passes.canonicalise.schema import spell
-from fusec.passes.program import Program, emit, fork
+from fusec.passes.program import Program, emit, fork, on_fakes
 from fusec.passes.report import PassReport, Reason, Refusal, Rewrite
 from fusec.passes.verify import agree
 
@@ -76,6 +76,15 @@ class Edit:
         """Add a call before the node being looked at, in its one spelling."""
         node = emit(self.graph, target, *args, **kwargs)
         node.args, node.kwargs = spell(target, node.args, node.kwargs, node.meta["val"])
+        self._learn(node)
+        self.fresh.append(node)
+        return node
+
+    def emit_reshape(self, x: fx.Node, sizes: list[Any], shape: Sequence[Any]) -> fx.Node:
+        """Add a reshape whose result's extents are known; proving them again can take seconds."""
+        node = self.graph.call_function(torch.ops.aten.reshape.default, (x, sizes))
+        with on_fakes(self.graph):
+            node.meta["val"] = x.meta["val"].new_empty(tuple(shape))
         self._learn(node)
         self.fresh.append(node)
         return node

@@ -43,7 +43,7 @@ def reshape(edit: Edit, x: fx.Node, shape: Sequence[Any]) -> fx.Node | None:
         sizes[i] = extent(edit, sizes[i])
         if sizes[i] is None:
             return None
-    return edit.emit(aten.reshape.default, x, sizes)
+    return edit.emit_reshape(x, sizes, shape)
 
 
 def permute(edit: Edit, x: fx.Node, axes: Sequence[int]) -> fx.Node:
@@ -311,7 +311,7 @@ def _unstack(edit: Edit, node: fx.Node) -> Answer:
     if not is_call(turned, aten.cat.default):
         return None
     parts, dim = arguments(turned)["tensors"], _dim(turned)
-    if not all(is_call(p, aten.reshape.default) and shape_of(p)[dim] == 1 for p in parts):
+    if not all(is_call(p, aten.reshape.default) and same(shape_of(p)[dim], 1) for p in parts):
         return None
     order = list(range(len(shape_of(turned)))) if order is None else order
     extents = [shape_of(turned)[a] for a in order]
@@ -319,7 +319,7 @@ def _unstack(edit: Edit, node: fx.Node) -> Answer:
     place = next((i for i, g in enumerate(groups or []) if at in g), None)
     if groups is None or place is None or len(groups[place]) < 2:
         return None
-    if any(extents[a] != 1 for a in groups[place] if a < at):
+    if not all(same(extents[a], 1) for a in groups[place] if a < at):
         return None
     extents[at] = 1
     shape = [prod([extents[a] for a in group]) for group in groups]

@@ -10,7 +10,7 @@ from fusec.passes.canonicalise.facts import dtype_of, is_call, tensor_of
 from fusec.passes.canonicalise.rewrite import Edit
 from fusec.passes.canonicalise.shapes import reshape
 
-__all__ = ["exactly", "narrow", "per_channel", "widen"]
+__all__ = ["exactly", "may_scale", "narrow", "per_channel", "widen"]
 
 aten = torch.ops.aten
 
@@ -44,6 +44,15 @@ def exactly(
     """Emit a function of weights computed in float64, its result in the dtype of `like`."""
     wide = function(*(widen(edit, operand) for operand in operands))
     return narrow(edit, wide, dtype_of(like))
+
+
+def may_scale(node: fx.Node) -> bool:
+    """Tell whether scaling weights of a node's dtype costs no accuracy.
+
+    Products of half-width tensors are summed in float32: rounding scaled weights to half width
+    would be the larger error.
+    """
+    return dtype_of(node) in (torch.float32, torch.float64)
 
 
 def per_channel(

@@ -13,7 +13,7 @@ from torch import nn
 from fusec.importers.torch_capture import Dynamic
 from fusec.passes.canonicalise import canonicalise
 from fusec.passes.canonicalise.rewrite import Edit
-from fusec.passes.program import Program
+from fusec.passes.program import Program, fake_mode
 from fusec.passes.report import PassReport
 
 
@@ -57,7 +57,10 @@ def checked(
         module, *inputs, axes=(None,) * len(inputs), n_outputs=n_outputs, dynamic=dynamic
     )
     before = run(program, inputs)
+    relations = _relations(program)
     canonical, reports = canonicalise(program, check=True)
+    added = set(_relations(program)) - set(relations)
+    assert not added, f"a pass decided on an extent that varies: {added}"
     precise = copy.deepcopy(module).double()
     with torch.no_grad():
         truths = [_tuple(precise(*(_double(x) for x in g))) for g in (inputs, *others)]
@@ -70,6 +73,12 @@ def checked(
     for was, now in zip(before, run(program, inputs), strict=True):
         assert torch.equal(was, now), "the program given was changed"
     return canonical, reports
+
+
+def _relations(program: Program) -> list[str]:
+    """Give what is known about the extents that vary; a pass must not add to it."""
+    shape_env = fake_mode(program.graph.graph).shape_env
+    return [] if shape_env is None else sorted({str(g.expr) for g in shape_env.guards})
 
 
 def operators(program: Program) -> list[str]:

@@ -35,6 +35,8 @@ class GroupInfo:
     rows: RowsKind
     symbols: tuple[str, ...]
     """Extents that vary between requests, with ranges, then their constraints."""
+    other_extents: int
+    """Programs beside this template, for extents of 1 and others that it does not serve."""
     weight_bytes: int
     """Bytes of all members' packed weights, equal ones once."""
     merge: MergeInfo | None
@@ -134,6 +136,7 @@ def _group_info(
             *(f"{s.name} in {s.min}..{s.max or ''}" for s in template.symbols),
             *template.constraints,
         ),
+        other_extents=max(len(plan.members[n].variants) for n in names) - 1,
         weight_bytes=sum(plan.weights[h].data.nbytes for h in hashes),
         merge=merge,
     )
@@ -171,6 +174,8 @@ def _group_lines(index: int, info: GroupInfo) -> list[str]:
     ]
     if info.symbols:
         lines.append(f"  extents:   {'; '.join(info.symbols)}")
+    if info.other_extents:
+        lines.append(f"             {_count(info.other_extents, 'program')} more for other extents")
     if info.merge is not None:
         rules = ", ".join(f"{n} {op} by {rule}" for op, rule, n in info.merge.rules)
         lines.append(f"  merged:    {rules}")

@@ -114,7 +114,7 @@ def _inside(node: fx.Node, leaf: Callable[[fx.Node], bool]) -> list[Term] | None
 def _product(a: list[Term] | None, b: list[Term] | None) -> list[Term] | None:
     if a is None or b is None or len(a) * len(b) > _MOST:
         return None
-    return [_join(s, t) for s in a for t in b]
+    return _collected(_join(s, t) for s in a for t in b)
 
 
 def _quotient(a: list[Term], b: list[Term]) -> list[Term] | None:

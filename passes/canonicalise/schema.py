@@ -137,8 +137,8 @@ def _normal(target: Target, parameter: Parameter, bound: Mapping[str, Any], resu
         return value
     if parameter.name in ("dim", "dims", "dim0", "dim1") and "int" in parameter.kind:
         return _axes(target, value, bound)
-    if isinstance(value, list | tuple):
-        return _at_length(parameter, list(value))
+    if isinstance(value, list | tuple) or (isinstance(value, int) and parameter.length):
+        return _at_length(parameter, value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _number(parameter, value, bound, result)
     return value

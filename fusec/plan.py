@@ -11,7 +11,7 @@ import torch
 from fusec.artifact import write_plan
 from fusec.explain import Explanation, explain
 from fusec.importers.importing import Options, Source, Twin, import_model
-from fusec.ir.errors import ConfigError, FusecError
+from fusec.ir.errors import ConfigError, FusecError, GuardBroken
 from fusec.ir.plan import Executor, Member, PlanData
 from fusec.ir.symbols import evaluate
 from fusec.ir.template import Template, TensorSpec
@@ -178,13 +178,22 @@ class Plan:
                     )
                 put_like(self._registry, name, source, like, replacing=replacing)
                 return
-            imported = import_model(source, options, self._registry.structure)
-            put = put_twin if isinstance(imported, Twin) else put_imported
-            put(self._registry, name, imported, replacing=replacing)  # type: ignore[arg-type]
+            self._put_source(name, source, options, replacing=replacing)
         except FusecError as e:
             if f"model {name!r}" in str(e):
                 raise
             raise type(e)(f"model {name!r}: {e}") from e
+
+    def _put_source(self, name: str, source: Source, options: Options, *, replacing: bool) -> None:
+        imported = import_model(source, options, self._registry.structure)
+        if isinstance(imported, Twin):
+            try:
+                put_twin(self._registry, name, imported, replacing=replacing)
+            except GuardBroken:
+                # Same structure, but a value that its rewrites may not rely on: trace it anew.
+                imported = import_model(source, options, lambda _: None)
+        if not isinstance(imported, Twin):
+            put_imported(self._registry, name, imported, replacing=replacing)
 
     def _set_threads(self) -> None:
         threads = self._registry.threads

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from fusec.ir.errors import ConfigError
+from fusec.ir.errors import ConfigError, GuardBroken
 from fusec.ir.template import Guard, Predicate, Recipe, TensorSpec
 from fusec.kernels.interpret import references, run_body
 from fusec.kernels.torch_graph import dtype_name
@@ -21,7 +21,8 @@ def apply_recipe(recipe: Recipe, raw: Mapping[str, torch.Tensor]) -> tuple[torch
 
     Raises:
         ConfigError: a missing or unexpected name, another dtype or shape than the form has, tied
-            weights that differ, or a value that breaks a guard (the guard's text is quoted).
+            weights that differ.
+        GuardBroken: a value that breaks a guard; the guard's text is quoted.
     Cost: a few small tensor operations; nothing is traced or compiled.
     """
     _check_names(recipe, raw)
@@ -33,7 +34,7 @@ def apply_recipe(recipe: Recipe, raw: Mapping[str, torch.Tensor]) -> tuple[torch
     for guard, operand in zip(recipe.guards, results[n_packed:], strict=True):
         assert isinstance(operand, torch.Tensor)
         if not _PREDICATES[guard.predicate](operand, guard):
-            raise ConfigError(
+            raise GuardBroken(
                 f"a weight breaks what the template relies on: {guard.text}; "
                 "compile this model on its own instead of adding it to the group"
             )

@@ -128,24 +128,24 @@ def _import_onnx(
         source = bytes(source)
     loaded = load_model(os.fspath(source) if isinstance(source, os.PathLike) else source)
     found = structure(loaded, options.bind)
-    key = _key(found.key, options)
+    inputs = [i for i in loaded.inputs if i.name not in (options.bind or {})]
+    named = {i: axis for i, axes in named_rows(inputs).items() for axis in axes}
+    key = _key(found.key, options, named)
     names = {f"w{i}": w.name for i, w in enumerate(found.weights)}
     if known(key) is not None:
-        bound = options.bind or {}
         return Twin(
             structure=key,
             weights={f"w{i}": w.tensor() for i, w in enumerate(found.weights)},
             weight_names=names,
-            input_names=tuple(i.name for i in loaded.inputs if i.name not in bound),
+            input_names=tuple(i.name for i in inputs),
             output_names=tuple(o.name for o in loaded.outputs),
         )
     opened = onnx_source(loaded, options.bind, options.example)
-    named = {i: axis for i, axes in named_rows(opened.module.inner.inputs).items() for axis in axes}
     return _capture_all(opened, options, structure=key, weight_names=names, named=named)
 
 
-def _key(structure: str, options: Options) -> str:
-    """Join a raw structure and the options that steer its import into one hash."""
+def _key(structure: str, options: Options, named: Mapping[int, int]) -> str:
+    """Join a raw structure and all else that steers its import into one hash."""
     example = options.example
     if isinstance(example, Mapping):
         example = [example[k] for k in sorted(example)]
@@ -155,6 +155,7 @@ def _key(structure: str, options: Options) -> str:
         sorted((n, sorted(axes.items())) for n, axes in (options.symbols or {}).items()),
         sorted((options.batch_axes or {}).items(), key=str),
         shapes,
+        sorted(named.items()),
     ]
     return hashlib.sha256(f"{structure} {given}".encode()).hexdigest()
 

@@ -13,6 +13,10 @@ class ConfigError(FusecError):
     """The user's input is wrong: a file, a flag, a name, a shape, a dtype."""
 
 
+class GuardBroken(ConfigError):
+    """A weight does not keep a promise that its template relies on."""
+
+
 class ImportFailed(FusecError):
     """A model cannot be imported; the message names operator, node, domain and opset or line."""
 

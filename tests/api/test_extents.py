@@ -221,3 +221,43 @@ def test_a_batch_baked_into_an_onnx_file_needs_no_surgery() -> None:
     x = np.random.default_rng(1).standard_normal((6, 3, 4)).astype(np.float32)
     answer = plan.run({"m": x})["m"]["y"]
     assert np.allclose(answer, x.reshape(6, 12) @ weight, atol=1e-5)
+
+
+def _power(exponent: float, *, weight: float) -> bytes:
+    """(x - w) to a power given as a weight of one element: a square only for 2."""
+    nodes = [
+        helper.make_node("Sub", ["x", "w"], ["d"]),
+        helper.make_node("Pow", ["d", "e"], ["p"]),
+        helper.make_node("ReduceMean", ["p"], ["v"], axes=[-1], keepdims=1),
+        helper.make_node("Add", ["v", "eps"], ["ve"]),
+        helper.make_node("Sqrt", ["ve"], ["s"]),
+        helper.make_node("Div", ["d", "s"], ["y"]),
+    ]
+    return _onnx(
+        nodes,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4])],
+        [
+            helper.make_tensor("w", TensorProto.FLOAT, [4], [weight, 0.0, 1.0, 2.0]),
+            helper.make_tensor("e", TensorProto.FLOAT, [1], [exponent]),
+            helper.make_tensor("eps", TensorProto.FLOAT, [1], [1e-5]),
+        ],
+    )
+
+
+def test_a_twin_that_breaks_a_guard_is_traced_anew_and_right() -> None:
+    plan = fusec.compile({"a": _power(2.0, weight=0.5)})
+    plan.add("b", _power(2.0, weight=0.25))
+    plan.add("c", _power(4.0, weight=0.25))
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    answers = plan.run(dict.fromkeys("abc", x))
+    for name, exponent, first in (("a", 2, 0.5), ("b", 2, 0.25), ("c", 4, 0.25)):
+        d = x - np.array([first, 0, 1, 2], np.float32)
+        wanted = d / np.sqrt((d**exponent).mean(-1, keepdims=True) + 1e-5)
+        assert np.allclose(answers[name]["y"], wanted, atol=1e-5), name
+    weights = {"w": np.zeros(4, np.float32), "eps": np.array([1e-5], np.float32)}
+    if len(plan.explain().groups) == 2:
+        with pytest.raises(ConfigError, match="relies on: .*'e'|relies on: .*e "):
+            plan.add("d", {**weights, "e": np.array([4.0], np.float32)}, like="a")
+    plan.add("d", {**weights, "e": np.array([2.0], np.float32)}, like="a")
+    assert set(plan.members) == set("abcd")

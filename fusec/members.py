@@ -45,7 +45,7 @@ def put_imported(registry: Registry, name: str, imported: Imported, *, replacing
         key, template, form = _form(program)
         templates[form.template] = template
         forms[key] = form
-        variants.append(Variant(form=key, weights=_store(form.recipe, program.weights, blobs)))
+        variants.append(Variant(form=key, weights=_store(form.recipe, program.weights, {}, blobs)))
     first = imported.programs[0]
     own = imported.weight_names
     member = Member(
@@ -132,11 +132,13 @@ def _put_raw(
 ) -> None:
     """Pack raw weights in every form of a member and enter the result."""
     registry.check_name(name, replacing=replacing)
-    check_finite(raw)
+    names = registry.form(like.variants[0].form).recipe.names
+    shown = dict(zip(names, like.weight_names, strict=True))
+    check_finite({shown.get(n, n): t for n, t in raw.items()})
     forms = {v.form: registry.form(v.form) for v in like.variants}
     blobs: dict[str, Blob] = {}
     variants = tuple(
-        Variant(form=v.form, weights=_store(forms[v.form].recipe, raw, blobs))
+        Variant(form=v.form, weights=_store(forms[v.form].recipe, raw, shown, blobs))
         for v in like.variants
     )
     member = Member(
@@ -159,10 +161,13 @@ def _put_raw(
 
 
 def _store(
-    recipe: Recipe, raw: Mapping[str, torch.Tensor], blobs: dict[str, Blob]
+    recipe: Recipe,
+    raw: Mapping[str, torch.Tensor],
+    shown: Mapping[str, str],
+    blobs: dict[str, Blob],
 ) -> tuple[str, ...]:
     hashes = []
-    for tensor in apply_recipe(recipe, raw):
+    for tensor in apply_recipe(recipe, raw, shown):
         key, blob = blob_of(tensor)
         blobs[key] = blob
         hashes.append(key)

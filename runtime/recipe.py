@@ -1,5 +1,6 @@
 """Turn a member's raw weights into packed weights, and hold it to the guards."""
 
+import re
 from collections.abc import Callable, Mapping
 
 import torch
@@ -12,12 +13,15 @@ from fusec.kernels.torch_graph import dtype_name
 __all__ = ["apply_recipe"]
 
 
-def apply_recipe(recipe: Recipe, raw: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+def apply_recipe(
+    recipe: Recipe, raw: Mapping[str, torch.Tensor], shown: Mapping[str, str] | None = None
+) -> tuple[torch.Tensor, ...]:
     """Compute the packed weights of a member.
 
     Args:
         recipe: of the form that the raw weights come in.
         raw: raw weights by name, as in a state dict; names of tied weights may stand beside.
+        shown: the recipe's names -> the user's, for messages; ONNX forms number their weights.
 
     Raises:
         ConfigError: a missing or unexpected name, another dtype or shape than the form has, tied
@@ -25,9 +29,10 @@ def apply_recipe(recipe: Recipe, raw: Mapping[str, torch.Tensor]) -> tuple[torch
         GuardBroken: a value that breaks a guard; the guard's text is quoted.
     Cost: a few small tensor operations; nothing is traced or compiled.
     """
-    _check_names(recipe, raw)
+    shown = shown or {}
+    _check_names(recipe, raw, shown)
     used = references((tuple(r.args for r in recipe.body.rows), recipe.body.results))
-    arguments = [_checked(recipe, i, raw, i in used) for i in range(len(recipe.names))]
+    arguments = [_checked(recipe, i, raw, shown, i in used) for i in range(len(recipe.names))]
     with torch.no_grad():
         results = run_body(recipe.body, arguments)
     n_packed = len(results) - len(recipe.guards)
@@ -35,7 +40,7 @@ def apply_recipe(recipe: Recipe, raw: Mapping[str, torch.Tensor]) -> tuple[torch
         assert isinstance(operand, torch.Tensor)
         if not _PREDICATES[guard.predicate](operand, guard):
             raise GuardBroken(
-                f"a weight breaks what the template relies on: {guard.text}; "
+                f"a weight breaks what the template relies on: {_renamed(guard.text, shown)}; "
                 "compile this model on its own instead of adding it to the group"
             )
     packed = results[:n_packed]
@@ -43,12 +48,13 @@ def apply_recipe(recipe: Recipe, raw: Mapping[str, torch.Tensor]) -> tuple[torch
     return packed  # type: ignore[return-value]
 
 
-def _check_names(recipe: Recipe, raw: Mapping[str, torch.Tensor]) -> None:
+def _check_names(recipe: Recipe, raw: Mapping[str, torch.Tensor], shown: Mapping[str, str]) -> None:
     aliases = dict(recipe.aliases)
     unexpected = sorted(set(raw) - set(recipe.names) - set(aliases) - set(recipe.unused))
     if unexpected:
         raise ConfigError(
-            f"unexpected weights {_some(unexpected)}; this form has {_some(list(recipe.names))}"
+            f"unexpected weights {_some(unexpected)}; this form has "
+            f"{_some([shown.get(n, n) for n in recipe.names])}"
         )
     for alias, name in aliases.items():
         if alias in raw and name in raw and not _same(raw[alias], raw[name]):
@@ -59,7 +65,11 @@ def _check_names(recipe: Recipe, raw: Mapping[str, torch.Tensor]) -> None:
 
 
 def _checked(
-    recipe: Recipe, index: int, raw: Mapping[str, torch.Tensor], used: bool
+    recipe: Recipe,
+    index: int,
+    raw: Mapping[str, torch.Tensor],
+    shown: Mapping[str, str],
+    used: bool,
 ) -> torch.Tensor | None:
     """Give a raw weight in the form's dtype and shape; None if missing and without effect."""
     name = recipe.names[index]
@@ -69,14 +79,20 @@ def _checked(
     given = next((raw[n] for n in names if n in raw), None)
     if given is None and not used:
         return None
+    own = shown.get(name, name)
     if given is None:
-        raise ConfigError(f"weight {name!r} is missing; give {spec.dtype}{list(spec.shape)}")
+        raise ConfigError(f"weight {own!r} is missing; give {spec.dtype}{list(spec.shape)}")
     if dtype_name(given.dtype) != spec.dtype or tuple(given.shape) != spec.shape:
         raise ConfigError(
-            f"weight {name!r} is {dtype_name(given.dtype)}{list(given.shape)}, this form has "
+            f"weight {own!r} is {dtype_name(given.dtype)}{list(given.shape)}, this form has "
             f"{spec.dtype}{list(spec.shape)}; compile the model on its own"
         )
     return given.detach()
+
+
+def _renamed(text: str, shown: Mapping[str, str]) -> str:
+    """Put the user's names into a guard's text."""
+    return re.sub(r"[\w.]+", lambda m: shown.get(m[0], m[0]), text)
 
 
 def _some(names: list[str]) -> str:

@@ -10,12 +10,13 @@ PY := $(VENV)/bin/python
 # Another checkout or another interpreter's packages must not leak into the environment.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help env demo test conformance lint format types bench wheel wheel-test clean
+.PHONY: help env demo test test-all conformance lint format types bench wheel wheel-test clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         train, compile and run 24 small classifiers"
-	@echo "make test         all tests"
+	@echo "make test         the tests, without the slow ones"
+	@echo "make test-all     those too"
 	@echo "make conformance  ONNX node tests, with both counts"
 	@echo "make lint types   ruff; mypy --strict"
 	@echo "make format       rewrite sources the way lint wants them"
@@ -33,8 +34,11 @@ demo: env
 test: env
 	@$(PY) -m pytest
 
+test-all: env
+	@$(PY) -m pytest -m ""
+
 conformance: env
-	@$(PY) -m pytest tests/conformance --capture=no
+	@$(PY) -m pytest tests/conformance -m "" --capture=no
 
 lint: env
 	@$(PY) -m ruff check .

@@ -2,19 +2,18 @@
 
 from collections.abc import Sequence
 
-import torch
-
 from fusec.explain import MergeInfo
 from fusec.ir.template import Template
 from fusec.passes.merge import MergeReport, merge_uniform
 from fusec.passes.unpack import unpack
+from fusec.runtime.merged import MergedProgram
 
 __all__ = ["build_merged", "merge_info"]
 
 
 def build_merged(
     template: Template, shapes: Sequence[tuple[int, ...]], n: int, shared: frozenset[int]
-) -> torch.nn.Module:
+) -> MergedProgram:
     """Merge n instances of a template at concrete input shapes.
 
     Args:
@@ -23,12 +22,10 @@ def build_merged(
         n: number of instances.
         shared: weights that are equal in all instances.
 
-    Returns:
-        A module that takes inputs [n, ...], then weights [n, ...] or shared, and gives
-        outputs [n, ...].
+    Cost: some milliseconds per hundred operators.
     """
-    module, _ = merge_uniform(unpack(template, shapes), n, shared_weights=shared)
-    return module
+    module, report = merge_uniform(unpack(template, shapes), n, shared_weights=shared)
+    return MergedProgram(module, report.layouts)
 
 
 def merge_info(template: Template, shapes: Sequence[tuple[int, ...]], n: int) -> MergeInfo:

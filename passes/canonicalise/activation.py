@@ -21,7 +21,14 @@ import torch
 from torch import fx
 
 from fusec.passes.canonicalise.algebra import Term, expand
-from fusec.passes.canonicalise.facts import close, dtype_of, is_call, is_float, number
+from fusec.passes.canonicalise.facts import (
+    close,
+    dtype_of,
+    guarded_number,
+    is_call,
+    is_float,
+    number,
+)
 from fusec.passes.canonicalise.rewrite import Answer, Edit, No, Rule
 from fusec.passes.report import Reason
 
@@ -76,10 +83,11 @@ def _gelu(edit: Edit, node: fx.Node) -> Answer:
     for inner in _below(node, aten.erf.default, aten.tanh.default):
         argument: Any = inner.args[0]
         for x in _candidates(argument):
-            if not _is_gelu_argument(argument, x, inner, dtype):
+            if not _is_gelu_argument(edit, argument, x, inner):
                 continue
             wanted = [Term(0.5, ((x, 1.0),)), Term(0.5, ((x, 1.0), (inner, 1.0)))]
-            terms = expand(node, lambda n, x=x, inner=inner: n in (x, inner))  # type: ignore[misc]
+            leaves = (x, inner)
+            terms = expand(node, leaves.__contains__, lambda n: _constant(edit, n))
             if _is(terms, wanted, dtype):
                 if inner.target is aten.erf.default:
                     return edit.emit(aten.gelu.default, x)
@@ -87,13 +95,22 @@ def _gelu(edit: Edit, node: fx.Node) -> Answer:
     return None
 
 
-def _is_gelu_argument(argument: fx.Node, x: fx.Node, inner: fx.Node, dtype: torch.dtype) -> bool:
-    terms = expand(argument, lambda n: n is x)
+def _is_gelu_argument(edit: Edit, argument: fx.Node, x: fx.Node, inner: fx.Node) -> bool:
+    dtype = dtype_of(inner)
+    terms = expand(argument, (x,).__contains__, lambda n: _constant(edit, n))
     if inner.target is aten.erf.default:
         return _is(terms, [Term(math.sqrt(0.5), ((x, 1.0),))], dtype)
     scale = math.sqrt(2 / math.pi)
     wanted = [Term(scale, ((x, 1.0),)), Term(scale * 0.044715, ((x, 3.0),))]
     return _is(terms, wanted, dtype)
+
+
+def _constant(edit: Edit, node: fx.Node) -> float | None:
+    return (
+        guarded_number(edit, node, "a constant of an activation")
+        if edit.is_constant(node)
+        else None
+    )
 
 
 def _sigmoid(edit: Edit, node: fx.Node) -> Answer:
@@ -174,7 +191,8 @@ def _hard(edit: Edit, node: fx.Node) -> Answer:
         x = _shifted_by_three(edit, clamp)
         if x is None:
             continue
-        terms = expand(node, lambda n, x=x, clamp=clamp: n in (x, clamp))  # type: ignore[misc]
+        leaves = (x, clamp)
+        terms = expand(node, leaves.__contains__, lambda n: _constant(edit, n))
         if _is(terms, [Term(1 / 6, ((clamp, 1.0),))], dtype_of(node)):
             return edit.emit(aten.hardsigmoid.default, x)
         if _is(terms, [Term(1 / 6, ((x, 1.0), (clamp, 1.0)))], dtype_of(node)):
@@ -200,7 +218,9 @@ def _hardsigmoid(edit: Edit, node: fx.Node) -> Answer:
         return None
     for x in _candidates(inner)[1:]:
         wanted = [Term(1 / 6, ((x, 1.0),)), Term(0.5, ())]
-        if _is(expand(inner, lambda n, x=x: n is x), wanted, dtype_of(node)):  # type: ignore[misc]
+        leaves = (x,)
+        terms = expand(inner, leaves.__contains__, lambda n: _constant(edit, n))
+        if _is(terms, wanted, dtype_of(node)):
             return edit.emit(aten.hardsigmoid.default, x)
     return None
 

@@ -74,12 +74,17 @@ _POWERS: Final[Mapping[Any, float]] = {
 }
 
 
-def expand(node: object, leaf: Callable[[fx.Node], bool]) -> list[Term] | None:
+def expand(
+    node: object,
+    leaf: Callable[[fx.Node], bool],
+    number: Callable[[fx.Node], float | None] = lambda _: None,
+) -> list[Term] | None:
     """Expand a node into terms.
 
     Args:
         node: a node or a number.
         leaf: nodes not to look into.
+        number: gives the value of nodes that stand for a number.
 
     Returns:
         None if there are too many terms to be of interest.
@@ -88,24 +93,29 @@ def expand(node: object, leaf: Callable[[fx.Node], bool]) -> list[Term] | None:
         return [Term(float(node), ())]
     if not isinstance(node, fx.Node):
         return None
-    terms = None if leaf(node) else _inside(node, leaf)
+    value = None if leaf(node) else number(node)
+    if value is not None:
+        return [Term(float(value), ())]
+    terms = None if leaf(node) else _inside(node, leaf, number)
     return [Term(1.0, ((node, 1.0),))] if terms is None else terms
 
 
-def _inside(node: fx.Node, leaf: Callable[[fx.Node], bool]) -> list[Term] | None:
+def _inside(
+    node: fx.Node, leaf: Callable[[fx.Node], bool], number: Callable[[fx.Node], float | None]
+) -> list[Term] | None:
     """Expand a call; None if its operator is none of arithmetic."""
     if node.kwargs or not is_float(node):
         return None
     if node.target in _POWERS:
-        inner = expand(node.args[0], leaf)
+        inner = expand(node.args[0], leaf, number)
         return None if inner is None else _raised(inner, _POWERS[node.target])
     if is_call(node, aten.pow.Tensor_Scalar):
-        return _whole_power(expand(node.args[0], leaf), node.args[1])
+        return _whole_power(expand(node.args[0], leaf, number), node.args[1])
     if is_call(node, aten.neg.default):
-        return _product(expand(node.args[0], leaf), [Term(-1.0, ())])
+        return _product(expand(node.args[0], leaf, number), [Term(-1.0, ())])
     if not is_call(node, *_BINARY):
         return None
-    a, b = (expand(v, leaf) for v in node.args[:2])
+    a, b = (expand(v, leaf, number) for v in node.args[:2])
     if a is None or b is None:
         return None
     return _BINARY[node.target](a, b)

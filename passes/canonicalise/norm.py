@@ -103,6 +103,9 @@ def _roots(node: fx.Node, depth: int) -> Iterator[fx.Node]:
 def _statistics(edit: Edit, radicand: fx.Node) -> _Statistics | None:
     mean: Any
     variance, eps = _plus_number(edit, radicand)
+    if is_call(variance, aten.relu.default):
+        # A variance computed as a difference may round below 0; it never is.
+        variance = variance.args[0]
     if is_call(variance, aten.var.correction):
         given = arguments(variance)
         if given["correction"] != 0 or not given["keepdim"]:

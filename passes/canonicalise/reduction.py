@@ -5,11 +5,13 @@ reshape(mean(x, axes), kept extents)  ->  mean(x, axes, keepdim=True), and the o
 adaptive_avg_pool(x, 1)               ->  mean(x, spatial axes, keepdim=True)
 avg_pool over the whole extent        ->  the same
 exp(x - max(x)) / sum(exp(x - max))   ->  softmax(x)
+softmax(x - c), c constant along it   ->  softmax(x)
 log(softmax(x)),  x - logsumexp(x)    ->  log_softmax(x)
 """
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
@@ -21,6 +23,7 @@ from fusec.passes.canonicalise.facts import (
     is_call,
     is_float,
     number,
+    same,
     same_shape,
     shape_of,
 )
@@ -35,6 +38,11 @@ _REDUCTIONS: Final = (
     aten.mean.dim, aten.sum.dim_IntList, aten.amax.default, aten.amin.default,
     aten.var.correction, aten.logsumexp.default,
 )  # fmt: skip
+_POINTWISE: Final = (
+    aten.mul.Tensor, aten.add.Tensor, aten.sub.Tensor, aten.div.Tensor, aten.relu.default,
+    aten.clamp.default, aten.sqrt.default, aten.rsqrt.default, aten.reciprocal.default,
+)  # fmt: skip
+_DEPTH: Final = 6
 _ADAPTIVE: Final = (
     aten._adaptive_avg_pool2d.default, aten._adaptive_avg_pool3d.default,
     aten.adaptive_avg_pool1d.default, aten.adaptive_avg_pool2d.default,
@@ -63,24 +71,40 @@ def _mean_of_sum(edit: Edit, node: fx.Node) -> Answer:
 
 
 def _keepdim(edit: Edit, node: fx.Node) -> Answer:
-    """Let a reduction keep or drop its axes itself."""
+    """Let a reduction keep or drop its axes itself, through arithmetic of reductions too."""
     source = node.args[0]
-    if not is_call(source, *_REDUCTIONS) or len(source.users) != 1:
+    if is_call(source, *_REDUCTIONS) and arguments(source)["keepdim"]:
+        given = arguments(source)
+        axes = [d % len(shape_of(given["self"])) for d in given["dim"]]
+        dropped = [d for i, d in enumerate(shape_of(given["self"])) if i not in axes]
+        if len(source.users) != 1 or not same_shape(shape_of(node), dropped):
+            return None
+        given["keepdim"] = False
+        return edit.emit(source.target, **given)
+    return _kept(edit, source, shape_of(node), _DEPTH)
+
+
+def _kept(edit: Edit, node: Any, wanted: Sequence[Any], depth: int) -> fx.Node | None:
+    """Give what reductions and arithmetic of them give, reduced axes kept; None if that fails."""
+    if is_call(node, *_REDUCTIONS):
+        given = arguments(node)
+        before = shape_of(given["self"])
+        axes = [d % max(len(before), 1) for d in given["dim"]]
+        kept = [1 if i in axes else d for i, d in enumerate(before)]
+        if given["keepdim"] or not same_shape(wanted, kept):
+            return None
+        given["keepdim"] = True
+        return edit.emit(node.target, **given)
+    if not is_call(node, *_POINTWISE) or node.kwargs or depth == 0:
         return None
-    given = arguments(source)
-    axes = {d % max(len(shape_of(given["self"])), 1) for d in given["dim"]}
-    before = shape_of(given["self"])
-    kept = [1 if i in axes else d for i, d in enumerate(before)]
-    dropped = [d for i, d in enumerate(before) if i not in axes]
-    wanted = shape_of(node)
-    if given["keepdim"] and same_shape(wanted, dropped):
-        keep = False
-    elif not given["keepdim"] and same_shape(wanted, kept):
-        keep = True
-    else:
-        return None
-    given["keepdim"] = keep
-    return edit.emit(source.target, **given)
+    operands: list[Any] = []
+    for operand in node.args:
+        whole = isinstance(operand, fx.Node) and same_shape(shape_of(operand), shape_of(node))
+        part = _kept(edit, operand, wanted, depth - 1) if whole else operand
+        if part is None or (isinstance(operand, fx.Node) and not whole):
+            return None
+        operands.append(part)
+    return edit.emit(node.target, *operands)
 
 
 def _adaptive(edit: Edit, node: fx.Node) -> Answer:
@@ -145,6 +169,30 @@ def _without_maximum(z: Any, dim: int) -> Any:
     return x if [d % rank for d in dims] == [dim % rank] and given["keepdim"] else z
 
 
+def _shifted_softmax(edit: Edit, node: fx.Node) -> Answer:
+    """Drop a term that is constant along the axis of a softmax."""
+    given = arguments(node)
+    shifted, dim = given["self"], given["dim"]
+    if not is_call(shifted, aten.sub.Tensor, aten.add.Tensor) or shifted.kwargs:
+        return None
+    pairs = [
+        shifted.args[:2],
+        *([] if shifted.target is aten.sub.Tensor else [shifted.args[1::-1]]),
+    ]
+    for x, term in pairs:
+        if not isinstance(x, fx.Node) or not same_shape(shape_of(x), shape_of(shifted)):
+            continue
+        if isinstance(term, int | float) or _is_flat(term, dim - len(shape_of(x))):
+            return edit.emit(node.target, x, dim)
+    return None
+
+
+def _is_flat(term: Any, dim: int) -> bool:
+    """Tell whether a tensor has extent 1 along an axis counted from the back."""
+    shape = shape_of(term)
+    return len(shape) < -dim or same(shape[dim], 1)
+
+
 def _log_of_softmax(edit: Edit, node: fx.Node) -> Answer:
     inner = node.args[0]
     if not is_call(inner, aten.softmax.int) or not is_float(node):
@@ -169,6 +217,7 @@ RULES: Final = (
     Rule("global_pool_to_mean", _ADAPTIVE, _adaptive),
     Rule("whole_pool_to_mean", _POOLS, _whole_pool),
     Rule("raise_softmax", (aten.div.Tensor,), _softmax),
+    Rule("shifted_softmax", (aten.softmax.int, aten.log_softmax.int), _shifted_softmax),
     Rule("raise_log_softmax", (aten.log.default,), _log_of_softmax),
     Rule("raise_log_softmax_difference", (aten.sub.Tensor,), _minus_logsumexp),
 )

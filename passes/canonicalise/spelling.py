@@ -1,5 +1,6 @@
 """Operators that have several names, brought to one; operators that do nothing, dropped."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -150,11 +151,14 @@ def _clamp(edit: Edit, node: fx.Node) -> Answer:
     high = given.get("max", given.get("max_val"))
     if any(isinstance(bound, fx.Node) for bound in (low, high)):
         return None
+    low, high = (None if b == limit else b for b, limit in ((low, -math.inf), (high, math.inf)))
+    if low is None and high is None:
+        x: fx.Node = given["self"]
+        return x if agree(x.meta["val"], node.meta["val"]) else None
     if low == 0 and high is None and is_float(node):
         return edit.emit(aten.relu.default, given["self"])
-    if node.target is aten.clamp.default:
-        return None
-    return edit.emit(aten.clamp.default, given["self"], low, high)
+    new = edit.emit(aten.clamp.default, given["self"], low, high)
+    return None if (new.target, new.args) == (node.target, node.args) else new
 
 
 def _clamp_twice(edit: Edit, node: fx.Node) -> Answer:

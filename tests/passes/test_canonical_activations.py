@@ -139,6 +139,19 @@ def test_near_misses_are_left_alone(name):
         assert "sigmoid" not in operators(program)
 
 
+def test_a_constant_among_the_weights_is_guarded():
+    def gelu(x, one):
+        return 0.5 * x * (one + torch.erf(x / math.sqrt(2)))
+
+    x = torch.randn(2, 5)
+    program, _ = checked(Function(gelu, torch.ones(1)), x)
+    assert operators(program) == ["gelu"]
+    assert [g.text for g in program.guards] == ["weights.0 is 1 (a constant of an activation)"]
+    other, _ = checked(Function(gelu, torch.full((1,), 1.5)), x)
+    assert "gelu" not in operators(other)
+    assert not other.guards
+
+
 def test_softplus_is_refused_in_double():
     module = Function(lambda x: torch.log(1 + torch.exp(x)))
     from fusec_testing.programs import program_from

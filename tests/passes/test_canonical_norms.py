@@ -227,3 +227,13 @@ def test_instance_norm_spellings_meet():
 
 def test_text_of_a_raised_norm(golden):
     golden.check(graph_text(checked(Function(keras, G, B), torch.randn(2, 6))[0]))
+
+
+def test_norm_as_jax_writes_it():
+    def flax(x, g, b):
+        mean, square = x.mean(1), (x * x).mean(1)
+        inv = torch.rsqrt(torch.relu(square - mean * mean).unsqueeze(1) + EPS) * g[:, None]
+        return (x - mean.unsqueeze(1)) * inv + b[:, None]
+
+    program, _ = checked(Function(flax, G, B), torch.randn(2, 6, 4) + 1)
+    assert operators(program) == ["permute", "layer_norm", "permute"]

@@ -34,6 +34,13 @@ SAME = {
     "square": (lambda x: x * x, lambda x: x**2, torch.square, lambda x: torch.pow(x, 2.0)),
     "chain of factors": (lambda x: x * 3 * 5, lambda x: 15 * x),
     "chain of terms": (lambda x: x + 3 + 5, lambda x: x + 8, lambda x: x + 10 - 2),
+    "shifted softmax": (
+        lambda x: torch.softmax(x - x.amax(-1, keepdim=True), -1),
+        lambda x: torch.softmax(x[:, :, :1] + x, -1),
+        lambda x: torch.softmax(x + 3, -1),
+        lambda x: torch.softmax(x, -1),
+    ),
+    "unbounded": (lambda x: torch.clamp(x, -torch.inf, 1.0), lambda x: torch.clamp(x, max=1)),
     "nothing": (lambda x: x.relu(), lambda x: (x * 1 + 0).relu(), lambda x: x.relu().clone()),
     "alpha": (lambda x: torch.add(x, x.relu(), alpha=3), lambda x: x + x.relu() * 3),
     "compare": (
@@ -133,6 +140,10 @@ def test_spellings_meet(name):
 
 DIFFERENT = {
     "axis": (lambda x: torch.softmax(x, -1), lambda x: torch.softmax(x, 1)),
+    "shift along the axis": (
+        lambda x: torch.softmax(x - x.amax(1, keepdim=True), -1),
+        lambda x: torch.softmax(x - x.amax(-1, keepdim=True), 1),
+    ),
     "number": (lambda x: x * 3, lambda x: x * 3.0000005),
     "reversed": (lambda x: x - 3, lambda x: 3 - x),
     "thirds": (lambda x: x / 3, lambda x: x * (1 / 3)),

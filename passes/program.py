@@ -94,10 +94,10 @@ def fake_mode(graph: fx.Graph) -> FakeTensorMode:
         VerifyError: no node carries a fake tensor.
     """
     for node in graph.nodes:
-        value = node.meta.get("val") if node.op == "placeholder" else None
+        value = node.meta.get("val")
         if isinstance(value, FakeTensor):
             return value.fake_mode
-    raise VerifyError("no placeholder of the graph carries a fake tensor (a bug in fusec)")
+    raise VerifyError("no node of the graph carries a fake tensor (a bug in fusec)")
 
 
 @contextmanager

@@ -72,6 +72,8 @@ def _equal_constants(program: Program) -> Iterator[tuple[fx.Node, fx.Node]]:
 
 
 def _bytes(value: torch.Tensor) -> bytes:
+    if value.numel() == 0:
+        return b""
     return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 

@@ -66,9 +66,11 @@ _MIRRORED: Final[Mapping[Any, Any]] = {
 def _literal(edit: Edit, node: fx.Node) -> Answer:
     """Put a number in place of a one-element constant operand."""
     first, second = node.args[:2]
-    if node.kwargs or not isinstance(first, fx.Node):
+    if node.kwargs:
         return None
-    if isinstance(second, fx.Node):
+    if isinstance(first, int | float) and isinstance(second, fx.Node):
+        return _mirrored(edit, node, second, first)
+    if isinstance(first, fx.Node) and isinstance(second, fx.Node):
         value = _uniform(edit, second)
         if value is not None:
             return _fitting(edit, node, _LITERAL[node.target], first, value)

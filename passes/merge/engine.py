@@ -62,6 +62,7 @@ class Engine:
         self.root = root
         self.gather = gather
         self.uses: list[MergeUse] = []
+        self._bodies: dict[torch.nn.Module, str] = {}
         self._elements: dict[tuple[Slot, int], Slot] = {}
 
     def run(
@@ -138,8 +139,9 @@ class Engine:
     def _subgraph(self, source: fx.Node) -> fx.Node:
         owner = source.graph.owning_module
         assert owner is not None
-        name = f"body{sum(1 for _ in self.root.children())}"
-        self.root.add_module(name, owner.get_submodule(str(source.target)))
+        body = owner.get_submodule(str(source.target))
+        name = self._bodies.setdefault(body, f"body{len(self._bodies)}")
+        self.root.add_module(name, body)
         return self.ground.graph.get_attr(name)
 
     def _per_member(

@@ -163,8 +163,9 @@ def _digest(tensor: torch.Tensor) -> str:
     plain = tensor.detach().cpu().contiguous()
     if plain.is_quantized or plain.layout is not torch.strided:
         raise UnsupportedError(f"a weight of layout {tensor.layout} cannot be merged")
-    head = f"{plain.dtype} {tuple(plain.shape)} ".encode()
-    return hashlib.sha256(head + plain.view(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
+    found = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)} ".encode())
+    found.update(plain.view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _graph_text(node: fx.Node) -> str:

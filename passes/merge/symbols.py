@@ -21,7 +21,7 @@ from fusec.ir.template import Symbol
 from fusec.passes.merge.numbering import spec_text
 from fusec.passes.program import Program
 
-__all__ = ["Extents", "join_symbols"]
+__all__ = ["Extents", "Fakes", "join_symbols"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -250,3 +250,39 @@ def test_graph_of_two_networks_with_different_ends(golden: Golden) -> None:
 def test_graph_of_convolutions(golden: Golden) -> None:
     torch.manual_seed(0)
     golden.check(graph_text(Merged([cnn() for _ in range(3)], torch.randn(1, 3, 12, 12)).program))
+
+
+def test_control_flow_runs_per_member() -> None:
+    class Branch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.body(x)
+            return torch.cond(y.sum() > 0, lambda t: t.sin(), lambda t: t.cos(), (y,)) + 1
+
+    merged = Merged([Branch() for _ in range(3)], torch.randn(2, 8))
+    for _ in range(4):
+        merged.check(vectors(3))
+    assert [u.rule for u in merged.report.uses] == [
+        "linear", "reduce_all", "pointwise", "per_member", "pointwise",
+    ]  # fmt: skip
+    assert "control flow" in merged.report.text()
+
+
+def test_random_operators_draw_for_each_member() -> None:
+    class Noisy(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * 0 + torch.zeros(2, 8)
+
+    programs = [program_from(Noisy(), torch.zeros(2, 8)) for _ in range(2)]
+    for program in programs:
+        for node in program.graph.graph.nodes:
+            if node.target in (torch.ops.aten.full.default, torch.ops.aten.zeros.default):
+                node.target, node.args = torch.ops.aten.rand.default, ([2, 8],)
+        program.graph.recompile()
+    program, report = merge(programs, io="stacked", names=["a", "b"])
+    assert "aten.rand.default" in {use.op for use in report.uses}
+    one, other = program.graph(torch.zeros(2, 2, 8), *program.weights.values())[0]
+    assert not torch.equal(one, other)

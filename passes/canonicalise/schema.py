@@ -6,7 +6,7 @@ mul(x, 2)                   ->  mul(x, 2.0)                for a float x
 add(x, 0.1)                 ->  add(x, 0.10000000149...)   for a float32 x
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -27,8 +27,13 @@ _IGNORED: Final = frozenset(
 _ROUNDED: Final = frozenset({"eps", "negative_slope", "scale", "alpha", "beta", "lambd"})
 """Float parameters used in arithmetic with the tensor; others (resize factors) stay exact."""
 
-_EXTRA_AXIS: Final = frozenset({"aten::unsqueeze", "aten::stack", "aten::unsqueeze_copy"})
+_EXTRA_AXIS: Final = frozenset(
+    {"aten::unsqueeze", "aten::stack", "aten::unsqueeze_copy", "aten::diag_embed"}
+)
 """Operators whose axis counts in the result's rank."""
+
+_EXACT: Final = frozenset({"aten::arange", "aten::linspace", "aten::logspace"})
+"""Operators that count with doubles, whatever the result's dtype: rounding changes the length."""
 
 _UNORDERED: Final = frozenset(
     f"aten::{n}"
@@ -135,13 +140,17 @@ def _normal(target: Target, parameter: Parameter, bound: Mapping[str, Any], resu
         return parameter.default
     if value is None or isinstance(value, fx.Node):
         return value
-    if parameter.name in ("dim", "dims", "dim0", "dim1") and "int" in parameter.kind:
+    if parameter.name in ("dim", "dims", "dim0", "dim1", "dim2") and "int" in parameter.kind:
         return _axes(target, value, bound)
     if isinstance(value, list | tuple) or (isinstance(value, int) and parameter.length):
         return _at_length(parameter, value)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return _number(parameter, value, bound, result)
+        return value if _name(target) in _EXACT else _number(parameter, value, bound, result)
     return value
+
+
+def _name(target: Target) -> str:
+    return target._schema.name if isinstance(target, torch._ops.OpOverload) else ""
 
 
 def _at_length(parameter: Parameter, value: Any) -> Any:
@@ -153,7 +162,7 @@ def _at_length(parameter: Parameter, value: Any) -> Any:
 
 def _axes(target: Target, value: Any, bound: Mapping[str, Any]) -> Any:
     rank = _rank(bound)
-    name = target._schema.name if isinstance(target, torch._ops.OpOverload) else ""
+    name = _name(target)
     if rank is None:
         return value
     rank = max(rank + (name in _EXTRA_AXIS), 1)
@@ -164,17 +173,20 @@ def _axes(target: Target, value: Any, bound: Mapping[str, Any]) -> Any:
 
 
 def _rank(bound: Mapping[str, Any]) -> int | None:
-    tensor = _first_tensor(bound)
-    return None if tensor is None else tensor.dim()
+    """Give the rank in which axes count: operands broadcast, and cat passes over empty ones."""
+    return max((tensor.dim() for tensor in _tensors(bound)), default=None)
 
 
 def _first_tensor(bound: Mapping[str, Any]) -> torch.Tensor | None:
+    return next(_tensors(bound), None)
+
+
+def _tensors(bound: Mapping[str, Any]) -> Iterator[torch.Tensor]:
     for value in bound.values():
         for item in value if isinstance(value, list | tuple) else (value,):
             found = item.meta.get("val") if isinstance(item, fx.Node) else None
             if isinstance(found, torch.Tensor):
-                return found
-    return None
+                yield found
 
 
 def _number(

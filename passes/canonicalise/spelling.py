@@ -83,7 +83,7 @@ def _all_axes(dimmed: Target) -> Callable[[Edit, fx.Node], Answer]:
         source = given["self"]
         dim, keep = given.get("dim"), given.get("keepdim", False)
         rank = len(shape_of(source))
-        if node.target is dimmed and dim not in (None, []):
+        if node.target is dimmed and dim is not None and (dim != [] or rank == 0):
             return None
         cast = {"dtype": given["dtype"]} if given.get("dtype") is not None else {}
         return edit.emit(dimmed, source, list(range(rank)), keep, **cast)

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 import torch
-from fusec_testing.canonical import Function
+from fusec_testing.canonical import Function, checked
 from fusec_testing.programs import program_from
 
 from fusec.ir.errors import VerifyError
@@ -45,6 +45,22 @@ def test_defaults_are_dropped_and_axes_counted_from_the_front(program):
     args, kwargs = spell(aten.add.Tensor, (relu,), {"other": 2, "alpha": 1})
     assert (args, kwargs) == ((relu, 2.0), {})
     assert isinstance(args[1], float)
+
+
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [
+        (torch.diag_embed, (2, 5)),
+        (lambda x: torch.diag_embed(x, 1, -3, -1), (2, 5)),
+        (lambda x: torch.cosine_similarity(x, torch.ones(2, 1, 3), dim=-1), (2, 3)),
+        (lambda x: torch.cat([torch.empty(0), x], dim=-1), (2, 3)),
+        (lambda x: torch.arange(0, 0.6, 0.2) + x, (2, 3)),
+        (lambda x: x.sum().mean() + x.sum().sum(), (2, 3)),
+    ],
+    ids=["diagonal", "diagonal, axes", "broadcast", "empty first", "steps of 0.2", "one number"],
+)
+def test_axes_and_steps_count_as_torch_counts_them(function, shape):
+    checked(Function(function), torch.randn(shape))
 
 
 def test_what_changes_nothing_is_dropped(program):

@@ -10,7 +10,7 @@ import torch
 
 from fusec.kernels.torch_graph import to_graph
 from fusec.runtime.cache import LockedCache
-from fusec.runtime.instances import Instance
+from fusec.runtime.instances import Instance, own_memory
 from fusec.runtime.weights import tensor_of
 
 __all__ = ["IsolatedExecutor"]
@@ -33,6 +33,4 @@ class IsolatedExecutor:
         graph = self._graphs.get(choice.template.key, partial(to_graph, choice.template.body))
         weights = self._weights.get(choice.hashes, lambda: tuple(map(tensor_of, choice.weights)))
         answer = graph(*instance.inputs, *weights)
-        # An output may be a view of an input or a weight: hand out memory of its own.
-        owned = {t.untyped_storage().data_ptr() for t in (*instance.inputs, *weights)}
-        return tuple(t.clone() if t.untyped_storage().data_ptr() in owned else t for t in answer)
+        return own_memory(answer, (*instance.inputs, *weights))

@@ -14,7 +14,7 @@ import torch
 
 from fusec.ir.template import Template
 from fusec.runtime.cache import LockedCache
-from fusec.runtime.instances import Instance
+from fusec.runtime.instances import Instance, own_memory
 from fusec.runtime.isolated import IsolatedExecutor
 from fusec.runtime.weights import tensor_of
 
@@ -90,7 +90,7 @@ class MergedExecutor:
             inputs = [
                 torch.stack([b.inputs[i] for b in batch]) for i in range(len(batch[0].inputs))
             ]
-            outputs = program.module(*inputs, *stacks)
+            outputs = own_memory(program.module(*inputs, *stacks), (*inputs, *stacks))
             return list(zip(*(output.unbind(0) for output in outputs), strict=True))
 
 

@@ -59,10 +59,26 @@ def trace(call: Call, rows: int) -> fx.GraphModule | str:
                 traced = make_fx(batched)(*fakes)
         except (RuntimeError, ValueError, NotImplementedError, TypeError, IndexError) as error:
             return str(error).strip().partition("\n")[0][:120]
+    if not _fits(traced, call.out, rows):
+        return "its batching rule gives another shape or dtype"
     for node in traced.graph.nodes:
         if node.op == "get_attr" or (node.op == "call_function" and not is_operator(node.target)):
             return f"its batching rule needs {node.target}"
     return traced
+
+
+def _fits(traced: fx.GraphModule, out: object, rows: int) -> bool:
+    """Tell whether a traced graph gives one member's results with a leading axis."""
+    given = traced.graph.output_node().args[0]
+    got = list(given) if isinstance(given, tuple | list) else [given]
+    wanted = list(out) if isinstance(out, tuple | list) else [out]
+    return len(got) == len(wanted) and all(
+        isinstance(g, fx.Node)
+        and isinstance(w, torch.Tensor)
+        and g.meta["val"].shape == (rows, *w.shape)
+        and g.meta["val"].dtype == w.dtype
+        for g, w in zip(got, wanted, strict=True)
+    )
 
 
 def inline(graph: fx.Graph, traced: fx.GraphModule, operands: list[Operand]) -> Value:

@@ -86,6 +86,8 @@ def _batch_norm(b: Builder, call: Call) -> Result:
 def _native_batch_norm(b: Builder, call: Call) -> Result:
     """Inference: the saved statistics are empty."""
     x = call.operand("input")
+    if call.arguments.get("training") or call.optional("running_mean") is None:
+        return Declined("statistics of the batch")
     whole = _channel_call(b, call, "input", BATCH_PARAMETERS)
     empty = b.call(aten.new_zeros.default, x.node, [b.g, 0])
     return b.from_channels(_item(b, whole, 0)), empty, empty
@@ -134,7 +136,7 @@ RULES = (
     MergeRule(name="batch_norm", targets=("batch_norm.default",), build=_batch_norm),
     MergeRule(
         name="native_batch_norm",
-        targets=("_native_batch_norm_legit_no_training.default",),
+        targets=("_native_batch_norm_legit_no_training.default", "native_batch_norm.default"),
         build=_native_batch_norm,
     ),
     MergeRule(name="instance_norm", targets=("instance_norm.default",), build=_instance_norm),

@@ -34,7 +34,8 @@ def _close(b: Builder, call: Call, node: fx.Node, rank: int) -> Result:
     outs = list(call.out) if several else [call.out]  # type: ignore[call-overload]
     nodes = [b.call(operator.getitem, node, i) for i in range(len(outs))] if several else [node]
     keeps = bool(call.arguments.get("keepdim"))
-    if rank == 0 and (keeps or "keepdim" not in _names(call)):
+    reduces = "keepdim" in _names(call) or "count_nonzero" in str(call.target)
+    if rank == 0 and (keeps or not reduces):
         nodes = [b.call(aten.squeeze.dim, n, 1) for n in nodes]
     return tuple(nodes) if several else nodes[0]
 
@@ -130,7 +131,8 @@ def _msort(b: Builder, call: Call) -> Result:
 
 
 OVER_AXES = (
-    "all.dims", "amax", "amin", "any.dims", "count_nonzero.dim_IntList", "logsumexp", "mean.dim",
+    "all.dims", "amax", "amin", "any.dims", "count_nonzero.dim_IntList",
+    "linalg_vector_norm", "logsumexp", "mean.dim",
     "norm.ScalarOpt_dim", "norm.ScalarOpt_dim_dtype", "std.correction", "std.dim",
     "std_mean.correction", "std_mean.dim", "sum.dim_IntList", "var.correction", "var.dim",
     "var_mean.correction", "var_mean.dim", "_fft_c2c", "_fft_r2c", "_fft_c2r",

@@ -18,6 +18,11 @@ def _reshape(b: Builder, call: Call) -> Result:
     return b.call(aten.reshape.default, call.operand("self").node, [b.g, *size])
 
 
+def _reshape_as(b: Builder, call: Call) -> Result:
+    x, other = call.operand("self"), call.operand("other")
+    return b.call(aten.reshape.default, b.full(x), [b.g, *b.extents(other)])
+
+
 def _view_dtype(b: Builder, call: Call) -> Result:
     if call.operand("self").rank == 0:
         return Declined("no axis")
@@ -95,6 +100,13 @@ def _along_dim(b: Builder, call: Call) -> Result:
     if x.rank == 0:
         return Declined("no axis")
     return b.apply(call, dim=axis(call.integer("dim"), x.rank))
+
+
+def _unfold(b: Builder, call: Call) -> Result:
+    x = call.operand("self")
+    if x.rank == 0:
+        return Declined("no axis")
+    return b.apply(call, dimension=axis(call.integer("dimension"), x.rank))
 
 
 def _unsqueeze(b: Builder, call: Call) -> Result:
@@ -229,11 +241,13 @@ def _rule(name: str, build: Build, *targets: str) -> MergeRule:
 
 RULES = (
     _rule("reshape", _reshape, "view", "reshape", "_unsafe_view", "view_copy"),
+    _rule("reshape_as", _reshape_as, "reshape_as", "view_as"),
     _rule("view_dtype", _view_dtype, "view.dtype", "view_copy.dtype"),
     _rule("permute", _permute, "permute"),
     _rule("transpose", _transpose, "transpose.int", "swapaxes", "swapdims"),
     _rule("t", _t, "t", "mT", "numpy_T"),
-    _rule("movedim", _movedim, "movedim.int", "movedim.intlist"),
+    _rule("movedim", _movedim, "movedim.int", "movedim.intlist", "moveaxis.int",
+          "moveaxis.intlist"),
     _rule("expand", _expand, "expand", "broadcast_to"),
     _rule("expand_as", _expand_as, "expand_as"),
     _rule("repeat", _repeat, "repeat", "tile"),
@@ -244,6 +258,7 @@ RULES = (
         "split_with_sizes", "chunk", "unsafe_split.Tensor", "unsafe_chunk", "unbind.int",
         "tensor_split.sections", "tensor_split.indices", "narrow", "unflatten.int", "glu",
     ),
+    _rule("unfold", _unfold, "unfold"),
     _rule("unsqueeze", _unsqueeze, "unsqueeze"),
     _rule("squeeze", _squeeze, "squeeze", "squeeze.dim", "squeeze.dims"),
     _rule("flatten", _flatten, "flatten.using_ints", "ravel"),

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 from fusec_testing import assert_no_worse
-from fusec_testing.merge_cases import OTHER, Case, T
+from fusec_testing.merge_cases import OTHER, Case, T, c, f
+from fusec_testing.merge_cases import i as ints
 from fusec_testing.merge_cases_pointwise import pointwise_cases
 from fusec_testing.merge_cases_shape import INDEX, REDUCE, SHAPE
 from torch import fx
@@ -202,6 +203,25 @@ def test_empty_tensors(name: str) -> None:
         except (RuntimeError, IndexError):
             continue
         Trial(name, case, 2, frozenset(), batch=0).check()
+
+
+@pytest.mark.parametrize(
+    ("name", "case", "rule"),
+    [
+        # torch's own batching rule gives floats of a wrong shape here.
+        ("aten.addbmm.default", c(ints(5, 6), ints(2, 5, 3), ints(2, 3, 6), beta=0.6), PER_MEMBER),
+        ("aten.addbmm.default", c(f(5, 6), f(2, 5, 3), f(2, 3, 6)), VMAP),
+        ("aten.kron.default", c(f(2, 2), f(3)), VMAP),
+        ("aten.masked_scatter.default", c(f(3), T((3,), torch.bool), f(3)), PER_MEMBER),
+    ],
+)
+def test_fallbacks(name: str, case: Case, rule: str) -> None:
+    assert name not in RULES
+    for shared in (frozenset(), *sharings(case)):
+        trial = Trial(name, case, 3, shared)
+        trial.check()
+        if not shared:
+            assert [use.rule for use in trial.report.fallbacks] == [rule]
 
 
 def test_every_operator_of_the_table_is_in_the_operator_set() -> None:

@@ -100,6 +100,7 @@ NORM = {
         c(f(2, 3, 4), ROW, ROW, ROW, STAT, 0.1, 1e-5),
         c(f(2, 3, 4), None, None, ROW, STAT, 0.1, 1e-5),
     ],
+    "native_batch_norm.default": [c(f(2, 3, 4), ROW, ROW, ROW, STAT, False, 0.1, 1e-5)],
     "instance_norm.default": [
         c(f(2, 3, 6), ROW, ROW, None, None, True, 0.1, 1e-5, False),
         c(f(2, 3, 6), None, None, None, None, True, 0.1, 1e-5, False),

@@ -52,6 +52,13 @@ WRITTEN: dict[str, list[Case]] = {
     "xlogy.Scalar_Self": [c(2.0, T((B, 3)))],
     "remainder.Scalar_Tensor": [c(2.0, T((B, 3)))],
     "acosh.default": [c(T((B, 3), torch.float32, 1.1, 3))],
+    "conj_physical.default": [c(T((B, 3), C64, -1, 1))],
+    "gcd.default": [c(i(B, 3, high=20), i(3, high=20))],
+    "lcm.default": [c(i(B, 3, high=9, low=1), i(3, high=9, low=1))],
+    "round.decimals": [c(f(B, 3), decimals=1)],
+    "special_zeta.default": [c(T((B, 3), torch.float32, 1.5, 4), T((3,), torch.float32, 1, 3))],
+    "special_zeta.other_scalar": [c(T((B, 3), torch.float32, 1.5, 4), 2.0)],
+    "special_zeta.self_scalar": [c(2.0, T((B, 3), torch.float32, 1, 3))],
     "ldexp.Tensor": [c(f(B, 3), i(3))],
     "floor_divide.default": [c(f(B, 3), T((3,)))],
     "add.Tensor": [

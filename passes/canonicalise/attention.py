@@ -9,6 +9,8 @@ under which a score is replaced by minus infinity. A constant mask that is causa
 rounded on the way, is written as exactly that.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +25,7 @@ from fusec.passes.canonicalise.facts import (
     is_call,
     is_float,
     number,
+    only_user,
     same,
     same_shape,
     shape_of,
@@ -30,7 +33,7 @@ from fusec.passes.canonicalise.facts import (
 )
 from fusec.passes.canonicalise.rewrite import Answer, Edit, No, Rule
 from fusec.passes.canonicalise.schema import arguments
-from fusec.passes.canonicalise.shapes import permute
+from fusec.passes.canonicalise.shapes import permute, reshape
 from fusec.passes.report import Reason
 
 __all__ = ["RULES"]
@@ -54,6 +57,7 @@ class _Scores:
 
 def _attention(edit: Edit, node: fx.Node) -> Answer:
     weights, value = node.args[:2]
+    weights = _unguarded(edit, weights)
     if not is_call(weights, aten.softmax.int) or not isinstance(value, fx.Node):
         return None
     shape = shape_of(weights)
@@ -72,6 +76,63 @@ def _attention(edit: Edit, node: fx.Node) -> Answer:
     turned = permute(edit, key, [*range(rank - 2), rank - 1, rank - 2])
     scale = _scale(scores.scale, shape_of(query)[-1], dtype_of(query))
     return _emit(edit, query, turned, value, mask, scale)
+
+
+def _unguarded(edit: Edit, node: Any) -> Any:
+    """Give p of where(any(scores != -inf), p, 0), which the operator does as well."""
+    if not is_call(node, aten.where.self, aten.where.ScalarOther):
+        return node
+    condition, inner, zero = node.args
+    if not is_call(inner, aten.softmax.int) or not _is_zero(edit, zero):
+        return node
+    if not is_call(condition, aten.any.dim) or not is_call(
+        condition.args[0], aten.logical_not.default
+    ):
+        return node
+    hidden: Any = condition.args[0].args[0]
+    if not is_call(hidden, aten.eq.Scalar) or hidden.args != (inner.args[0], -math.inf):
+        return node
+    return inner
+
+
+def _is_zero(edit: Edit, value: Any) -> bool:
+    if is_call(value, aten.full_like.default, aten.full.default):
+        return bool(value.args[1] == 0)
+    return number(edit, value) == 0
+
+
+def _through_merge(edit: Edit, node: fx.Node) -> Answer:
+    """Multiply before leading axes are joined rather than after."""
+    for operand in node.args[:2]:
+        if is_call(operand, aten.reshape.default):
+            before, after = shape_of(operand.args[0]), shape_of(operand)
+            if len(before) > 3 and same_shape(before[-2:], after[-2:]):
+                return _apart(edit, node, before[:-2], shape_of(node))
+    return None
+
+
+def _through_split(edit: Edit, node: fx.Node) -> Answer:
+    """Split leading axes before a product of matrices rather than after."""
+    product = node.args[0]
+    if not is_call(product, aten.bmm.default) or not only_user(product, node):
+        return None
+    after = shape_of(node)
+    if len(after) < 4 or not same_shape(after[-2:], shape_of(product)[-2:]):
+        return None
+    return _apart(edit, product, after[:-2], after)
+
+
+def _apart(
+    edit: Edit, product: fx.Node, leading: Sequence[Any], shape: Sequence[Any]
+) -> fx.Node | None:
+    """Multiply operands whose leading axes are split, and give the result a shape."""
+    apart: list[Any] = []
+    for operand in product.args[:2]:
+        assert isinstance(operand, fx.Node)
+        apart.append(reshape(edit, operand, [*leading, *shape_of(operand)[-2:]]))
+    if None in apart:
+        return None
+    return reshape(edit, edit.emit(aten.matmul.default, *apart), shape)
 
 
 def _emit(
@@ -248,5 +309,7 @@ def _spell(edit: Edit, node: fx.Node) -> Answer:
 
 RULES: Final = (
     Rule("raise_attention", _MATMULS, _attention),
+    Rule("bmm_through_merge", (aten.bmm.default,), _through_merge),
+    Rule("bmm_through_split", (aten.reshape.default,), _through_split),
     Rule("spell_attention", (SDPA,), _spell),
 )

@@ -6,6 +6,7 @@ repeat_interleave(x, n, d)       ->  reshape(expand(reshape(x)))
 upsample(x, scale_factors=...)   ->  upsample(x, size)       where the factors are exact
 """
 
+import operator
 from typing import Any, Final
 
 import torch
@@ -80,6 +81,21 @@ def _repeat(edit: Edit, node: fx.Node) -> Answer:
     return edit.emit(aten.expand.default, x, sizes)
 
 
+def _pool(edit: Edit, node: fx.Node) -> Answer:
+    """Spell the first result of a pooling that also gives indices as the pooling without."""
+    source, index = node.args
+    if index != 0 or not isinstance(source, fx.Node) or source.target not in _POOLS:
+        return None
+    return edit.emit(_POOLS[source.target], *source.args, **source.kwargs)
+
+
+_POOLS: Final[dict[Any, Any]] = {
+    aten.max_pool2d_with_indices.default: aten.max_pool2d.default,
+    aten.max_pool3d_with_indices.default: aten.max_pool3d.default,
+    aten.max_pool1d_with_indices.default: aten.max_pool1d.default,
+}
+
+
 def _resize(edit: Edit, node: fx.Node) -> Answer:
     given = arguments(node)
     x = given.get("input", given.get("self"))
@@ -133,6 +149,7 @@ RULES: Final = (
     Rule("index_select_to_index", (aten.index_select.default,), _index_select),
     Rule("repeat_to_expand", (aten.repeat_interleave.self_int,), _repeat_interleave),
     Rule("repeat_of_one_to_expand", (aten.repeat.default, aten.tile.default), _repeat),
+    Rule("pool_without_indices", (operator.getitem,), _pool),
     Rule("resize_by_size", (*_RESIZES, *_RESIZES_BY_SIZE), _resize),
     Rule("constant_to_full", (*_FILLS, *_OF_FULL), _constant),
 )

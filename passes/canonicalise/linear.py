@@ -229,6 +229,28 @@ def _sink_reshape(edit: Edit, node: fx.Node) -> Answer:
     return reshape(edit, product, shape_of(node))
 
 
+def _hoist_reshape(edit: Edit, node: fx.Node) -> Answer:
+    """Let a reshape that leaves the last axis alone pass above the linear, into another reshape.
+
+    The one above changes the last axis, so `_sink_reshape` leaves it where it is.
+    """
+    product = node.args[0]
+    if not is_call(product, LINEAR) or not only_user(product, node):
+        return None
+    given = arguments(product)
+    above = given["input"]
+    after = shape_of(node)
+    if not is_call(above, aten.reshape.default) or edit.is_constant(above) or not after:
+        return None
+    if not same(after[-1], shape_of(product)[-1]) or not edit.is_weight(given["weight"]):
+        return None
+    source: Any = above.args[0]
+    if shape_of(source) and same(shape_of(source)[-1], shape_of(above)[-1]):
+        return None
+    new = reshape(edit, source, [*after[:-1], shape_of(above)[-1]])
+    return None if new is None else edit.emit(LINEAR, new, given["weight"], given["bias"])
+
+
 def _einsum(edit: Edit, node: fx.Node) -> Answer:
     """Spell '...k,nk->...n' and '...k,kn->...n' as linear."""
     equation, operands = node.args[0], node.args[1]
@@ -257,6 +279,7 @@ RULES: Final = (
     Rule("addmm_to_linear", tuple(_FACTORS), _addmm),
     Rule("einsum_to_linear", (aten.einsum.default,), _einsum),
     Rule("sink_reshape", (LINEAR,), _sink_reshape),
+    Rule("hoist_reshape", (aten.reshape.default,), _hoist_reshape),
     Rule("bias_into_linear", (aten.add.Tensor,), _add_bias),
 )
 

@@ -275,6 +275,20 @@ def _cat(edit: Edit, node: fx.Node) -> Answer:
     return edit.emit(aten.cat.default, flat, given["dim"])
 
 
+def _ones_first(edit: Edit, node: fx.Node) -> Answer:
+    """Put axes of 1 first in a transposition below a reshape, which does not see where they are."""
+    turned = node.args[0]
+    if not is_call(turned, aten.permute.default):
+        return None
+    source: Any = turned.args[0]
+    axes: Any = turned.args[1]
+    ones = [a for a in sorted(axes) if same(shape_of(source)[a], 1)]
+    wanted = [*ones, *(a for a in axes if a not in ones)]
+    if wanted == list(axes):
+        return None
+    return reshape(edit, permute(edit, source, wanted), shape_of(node))
+
+
 def _view_below_cat(edit: Edit, node: fx.Node) -> Answer:
     """Join first, then add or drop axes of 1, where all parts do the same."""
     given = arguments(node)
@@ -342,6 +356,7 @@ RULES: Final = (
     Rule("spell_slice", (aten.slice.Tensor,), _slice),
     Rule("split_to_slices", (operator.getitem,), _piece),
     Rule("stack_to_cat", (aten.stack.default,), _stack),
+    Rule("ones_first", (aten.reshape.default,), _ones_first),
     Rule("view_below_cat", (aten.cat.default,), _view_below_cat),
     Rule("unstack", (aten.reshape.default,), _unstack),
     Rule("flatten_cat", (aten.cat.default, aten.concat.default), _cat),

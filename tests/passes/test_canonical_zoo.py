@@ -7,11 +7,12 @@ import warnings
 
 import pytest
 import torch
-from fusec_testing.canonical import checked, operators
+from fusec_testing.canonical import checked, operators, run
 from fusec_testing.zoo import ZOO
 
 from fusec.importers.onnx.load import load_model
 from fusec.importers.onnx.module import OnnxModule
+from fusec.importers.torch_capture import capture, program_of
 from fusec.ir.template import Symbol
 from fusec.passes.canonicalise import canonicalise
 from fusec.passes.pack import pack
@@ -79,3 +80,25 @@ def test_onnx_twins_share_the_template(name):
     ours, theirs = (pack(p)[0] for p in texts)
     assert [r.op for r in ours.body.rows] == [r.op for r in theirs.body.rows]
     assert ours.key == theirs.key
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("name", ("cnn", "encoder", "encoder_torch", "decoder", "convnext"))
+def test_core_aten_twins_share_the_template(name):
+    """Torch's own decompositions take norms, pooling and attention apart."""
+    module, inputs = ZOO[name]()
+    module.eval()
+    taken_apart = torch.export.export(module, inputs, strict=False).run_decompositions()
+    whole, _ = checked(module, *inputs)
+    twin, _ = canonicalise(
+        program_of(
+            capture(taken_apart.module(), inputs),
+            input_axes=whole.input_axes,
+            output_axes=whole.output_axes,
+            rows=whole.rows,
+        ),
+        check=True,
+    )
+    (ours,), (theirs,) = run(whole, inputs), run(twin, inputs)
+    torch.testing.assert_close(theirs, ours)
+    assert pack(twin)[0].body == pack(whole)[0].body

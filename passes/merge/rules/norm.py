@@ -26,26 +26,37 @@ def _flat(b: Builder, operand: Operand | None) -> fx.Node | None:
     return None if operand is None else b.flatten(b.full(operand), 0, 1)
 
 
+LOW = (torch.float16, torch.bfloat16)
+"""Dtypes in which the library's norms compute in float32 and round once; so do these here."""
+
+
+def _raised(b: Builder, operand: Operand, node: fx.Node) -> fx.Node:
+    return b.cast(node, operand.dtype, torch.float32) if operand.dtype in LOW else node
+
+
 def _affine(
-    b: Builder, node: fx.Node, rank: int, weight: Operand | None, bias: Operand | None
+    b: Builder, node: fx.Node, x: Operand, weight: Operand | None, bias: Operand | None
 ) -> fx.Node:
-    """Scale and shift [g, *shape] by parameters of the trailing axes."""
-    if weight is not None and bias is not None:
-        scale, shift = b.aligned(weight, rank), b.aligned(bias, rank)
-        return b.call(aten.addcmul.default, shift, node, scale)
-    if weight is not None:
-        return b.call(aten.mul.Tensor, node, b.aligned(weight, rank))
-    return node if bias is None else b.call(aten.add.Tensor, node, b.aligned(bias, rank))
+    """Scale and shift normalised [g, *shape] by parameters of the trailing axes."""
+    if not x.grouped:
+        node = b.unsqueeze(node, 0)
+    scale = None if weight is None else _raised(b, weight, b.aligned(weight, x.rank))
+    shift = None if bias is None else _raised(b, bias, b.aligned(bias, x.rank))
+    if scale is not None and shift is not None:
+        node = b.call(aten.addcmul.default, shift, node, scale)
+    elif scale is not None:
+        node = b.call(aten.mul.Tensor, node, scale)
+    elif shift is not None:
+        node = b.call(aten.add.Tensor, node, shift)
+    return b.call(aten._to_copy.default, node, dtype=x.dtype) if x.dtype in LOW else node
 
 
 def _layer_norm(b: Builder, call: Call) -> Result:
     x, weight, bias = call.operand("input"), call.optional("weight"), call.optional("bias")
     if not _differ(weight, bias):
         return b.apply(call)
-    plain = b.apply(call, weight=None, bias=None)
-    if not x.grouped:
-        plain = b.unsqueeze(plain, 0)
-    return _affine(b, plain, x.rank, weight, bias)
+    plain = b.apply(call, input=_raised(b, x, x.node), weight=None, bias=None)
+    return _affine(b, plain, x, weight, bias)
 
 
 def _native_layer_norm(b: Builder, call: Call) -> Result:
@@ -53,11 +64,19 @@ def _native_layer_norm(b: Builder, call: Call) -> Result:
     if not _differ(weight, bias):
         whole = b.apply(call)
         return tuple(_item(b, whole, i) for i in range(3))
+    whole = b.apply(call, input=_raised(b, x, x.node), weight=None, bias=None)
+    normed = _affine(b, _item(b, whole, 0), x, weight, bias)
+    assert isinstance(call.out, tuple | list)
+    have = torch.float32 if x.dtype in LOW else x.dtype
+    mean, scale = (b.cast(_item(b, whole, i), have, call.out[i].dtype) for i in (1, 2))
     if not x.grouped:
-        return Declined("parameters differ on a shared input")
-    whole = b.apply(call, weight=None, bias=None)
-    normed = _affine(b, _item(b, whole, 0), x.rank, weight, bias)
-    return normed, _item(b, whole, 1), _item(b, whole, 2)
+        mean, scale = (_repeated(b, node, x.rank) for node in (mean, scale))
+    return normed, mean, scale
+
+
+def _repeated(b: Builder, node: fx.Node, rank: int) -> fx.Node:
+    lifted = b.unsqueeze(node, 0)
+    return b.call(aten.expand.default, lifted, [b.g] + [-1] * rank)
 
 
 def _item(b: Builder, node: fx.Node, index: int) -> fx.Node:
@@ -68,10 +87,8 @@ def _rms_norm(b: Builder, call: Call) -> Result:
     x, weight = call.operand("input"), call.optional("weight")
     if not _differ(weight):
         return b.apply(call)
-    plain = b.apply(call, weight=None)
-    if not x.grouped:
-        plain = b.unsqueeze(plain, 0)
-    return _affine(b, plain, x.rank, weight, None)
+    plain = b.apply(call, input=_raised(b, x, x.node), weight=None)
+    return _affine(b, plain, x, weight, None)
 
 
 BATCH_PARAMETERS = ("weight", "bias", "running_mean", "running_var")

@@ -52,6 +52,11 @@ def p(*shape: int) -> T:
     return T(shape)
 
 
+def h(*shape: int) -> T:
+    """Floats of 16 bits."""
+    return T(shape, torch.float16, -1.0, 1.0)
+
+
 X = f(B, 3, 4)
 
 LINEAR = {
@@ -86,11 +91,14 @@ ROW, STAT = f(3), T((3,), F32, 0.5, 1.5)
 NORM = {
     "layer_norm.default": [
         c(X, [4], f(4), f(4)), c(X, [3, 4], f(3, 4)), c(X, [4]), c(X, [4], None, f(4), 1e-3),
+        c(h(2, 3, 4), [4], h(4), h(4)),
     ],
     "native_layer_norm.default": [
         c(X, [4], f(4), f(4), 1e-5), c(X, [4], None, None, 1e-5), c(X, [3, 4], f(3, 4), None, 1e-5),
+        c(h(2, 4), [4], h(4), h(4), 1e-5),
     ],
-    "rms_norm.default": [c(X, [4], f(4)), c(X, [4]), c(X, [3, 4], f(3, 4), 1e-3)],
+    "rms_norm.default": [c(X, [4], f(4)), c(X, [4]), c(X, [3, 4], f(3, 4), 1e-3),
+                         c(h(2, 3, 4), [4], h(4))],
     "batch_norm.default": [
         c(f(B, 3, 4), ROW, ROW, ROW, STAT, False, 0.1, 1e-5, False),
         c(f(B, 3), None, None, ROW, STAT, False, 0.1, 1e-3, False),

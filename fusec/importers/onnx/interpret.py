@@ -1,6 +1,7 @@
 """Evaluates a parsed graph, eagerly or under tracing, over host values and tensors."""
 
 import dataclasses
+import inspect
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 
@@ -80,8 +81,19 @@ def _node(node: Node, scope: Scope, lookup: Lookup) -> tuple[Value, ...]:
             raise
         raise ImportFailed(f"{node.call.where()}: {error}") from error
     except _FAULTS as error:
+        if not _takes(node.op, call, inputs):
+            node.call.fail(f"does not take {len(inputs)} inputs; see its definition in ONNX")
         raise ImportFailed(f"{node.call.where()}: {type(error).__name__}: {error}") from error
     return result if isinstance(result, tuple) else (result,)
+
+
+def _takes(op: Op, call: Call, inputs: Sequence[Value]) -> bool:
+    """Tell whether an operator takes as many inputs as a node has."""
+    try:
+        inspect.signature(op.run).bind(call, *inputs)
+    except TypeError:
+        return False
+    return True
 
 
 def _with_subgraphs(node: Node, scope: Scope, lookup: Lookup) -> Call:

@@ -13,10 +13,13 @@ from fusec.importers.onnx.graph import Constant, Graph, Node, Read, Unknown
 from fusec.importers.onnx.lift import lift
 from fusec.importers.onnx.ops import OPERATORS
 from fusec.importers.onnx.ops.constant import literal
+from fusec.importers.onnx.order import runnable
 from fusec.importers.onnx.table import Op
 from fusec.ir.errors import ImportFailed
 
 _A = AttributeProto
+_MAX_NODES = 200_000
+"""Functions that call each other twice over make a small file grow without bound."""
 Rename = Callable[[str], str]
 
 
@@ -40,9 +43,10 @@ class Parser:
 
     def __init__(self, model: onnx.ModelProto, read: Read) -> None:
         self._read = read
-        self._functions: dict[tuple[str, str], FunctionProto] = {
-            (_domain(f.domain), f.name): f for f in model.functions
+        self._functions: dict[tuple[str, str, str], FunctionProto] = {
+            (_domain(f.domain), f.name, f.overload): f for f in model.functions
         }
+        self._count = 0
         self._opsets = {_domain(o.domain): int(o.version) for o in model.opset_import}
         self._graph = model.graph
         self.unknown: list[Unknown] = []
@@ -70,7 +74,7 @@ class Parser:
             tuple(scope.rename(value.name) for value in graph.output),
             tuple(_declared(value) for value in graph.output),
             constants,
-            tuple(nodes),
+            runnable(nodes),
         )
 
     def _emit(
@@ -82,7 +86,13 @@ class Parser:
     ) -> None:
         for index, proto in enumerate(protos):
             domain = _domain(proto.domain)
-            local = self._functions.get((domain, proto.op_type))
+            local = self._functions.get((domain, proto.op_type, proto.overload))
+            self._count += 1
+            if self._count > _MAX_NODES:
+                raise ImportFailed(
+                    f"over {_MAX_NODES} nodes with functions written out; merge repeated parts or "
+                    "export the model again"
+                )
             if local is not None:
                 self._expand(local, proto, scope, constants, nodes, index)
             elif (domain, proto.op_type) == ("", "Constant"):

@@ -149,7 +149,10 @@ def _as_tensor(info: ValueInfo, value: Value) -> Tensor:
 def _port(info: ValueInfo) -> Port:
     dtype = None
     if info.elem_type is not None:
-        dtype = torch_dtype(info.elem_type)
+        try:
+            dtype = torch_dtype(info.elem_type)
+        except ImportFailed as e:
+            raise ImportFailed(f"input {info.name!r}: {e}") from e
     return Port(name=info.name, dtype=dtype, dims=info.dims)
 
 

@@ -18,11 +18,11 @@ def test_twice_the_plain_error_passes_and_more_fails() -> None:
         assert_no_worse(ours, plain, truth)
 
 
-def test_exact_plain_leaves_two_units_in_the_last_place() -> None:
+def test_exact_plain_leaves_a_few_units_in_the_last_place() -> None:
     truth, plain = np.array([4.0]), np.array([4.0], dtype=np.float32)
     assert_no_worse(np.nextafter(plain, np.float32(5)), plain, truth)
     with pytest.raises(AssertionError, match="allowed"):
-        assert_no_worse(plain + np.float32(4e-6), plain, truth)
+        assert_no_worse(plain + np.float32(8e-6), plain, truth)
 
 
 @pytest.mark.parametrize("wrong", [0.0, np.inf, np.nan])

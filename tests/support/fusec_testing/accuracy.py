@@ -10,8 +10,9 @@ import numpy as np
 def assert_no_worse(ours: Any, reference: Any, truth: Any, *, where: str = "") -> None:
     """Fail unless ``err(ours) <= 2 * err(reference) + floor``, both against `truth`.
 
-    The error is the largest absolute difference; the floor is two units in the last place of the
-    largest true value, in the dtype of `ours`. Where `truth` is not finite, or the plain
+    The error is the largest absolute difference; the floor is eight units in the last place of the
+    largest true value, in the dtype of `ours`: two orders of one sum of some hundred terms are that
+    far apart, and on a small sample the plain implementation may be right by luck. Where `truth` is not finite, or the plain
     implementation overflows, `ours` must be of the same kind (NaN, +inf, -inf) as one of the two.
 
     Args:
@@ -36,7 +37,7 @@ def assert_no_worse(ours: Any, reference: Any, truth: Any, *, where: str = "") -
         return
     error = np.where(ordinary, np.abs(got - np.where(ordinary, exact, 0)), 0.0)
     allowed = np.abs(plain[ordinary] - exact[ordinary]).max()
-    bound = 2 * allowed + 2 * unit * np.abs(exact[ordinary]).max()
+    bound = 2 * allowed + 8 * unit * np.abs(exact[ordinary]).max()
     worst = np.unravel_index(np.argmax(np.where(np.isnan(error), np.inf, error)), error.shape)
     assert error[worst] <= bound, (
         f"{where} at {tuple(map(int, worst))}: got {got[worst]!r}, truth {exact[worst]!r}; "

@@ -25,6 +25,9 @@ class Reason(StrEnum):
     DTYPE = "dtype"
     """The rule would be less accurate, or is undefined, in this dtype."""
 
+    MISFIT = "misfit"
+    """The result would have another dtype or shape: a bug in fusec, stopped before it did harm."""
+
     NOT_A_WEIGHT = "not_a_weight"
     """An operand depends on the inputs where the rule needs a weight."""
 

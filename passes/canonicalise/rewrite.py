@@ -151,7 +151,7 @@ def rewrite(program: Program, *, name: str, rules: Sequence[Rule]) -> tuple[Prog
         rules: tried in this order at each node.
 
     Raises:
-        VerifyError: a rule's result has another dtype or shape, or rules undo each other.
+        VerifyError: rules undo each other.
     Cost: linear in nodes and rewrites.
     """
     program = fork(program)
@@ -176,6 +176,11 @@ def _by_target(rules: Iterable[Rule]) -> dict[object, list[Rule]]:
 def _append_guards(program: Program, operands: list[fx.Node]) -> None:
     output = program.graph.graph.output_node()
     output.args = ((*output.args[0], *operands),)  # type: ignore[misc]
+
+
+def _misfit(node: fx.Node, answer: fx.Node) -> No:
+    was, new = node.meta["val"], answer.meta["val"]
+    return No(Reason.MISFIT, f"{node.format_node()} gives {was}, {answer.format_node()} {new}")
 
 
 class _Worker:
@@ -216,6 +221,8 @@ class _Worker:
             promised = len(self.edit.guards)
             with self.edit.graph.inserting_before(node):
                 answer = rule.apply(self.edit, node)
+            if isinstance(answer, fx.Node) and not agree(answer.meta["val"], node.meta["val"]):
+                answer = _misfit(node, answer)
             if isinstance(answer, No):
                 refused = Refusal(rule.name, node.name, answer.reason, answer.detail)
                 self.refusals.append(refused)
@@ -227,11 +234,6 @@ class _Worker:
                 self._sweep(leftover, look_again=False)
 
     def _replace(self, rule: Rule, node: fx.Node, new: fx.Node) -> None:
-        if not agree(new.meta["val"], node.meta["val"]):
-            raise VerifyError(
-                f"rule {rule.name} replaces {node.format_node()} of {node.meta['val']} "
-                f"by {new.format_node()} of {new.meta['val']}"
-            )
         users = list(node.users)
         self.rewrites.append(Rewrite(rule.name, node.name, new.name))
         node.replace_all_uses_with(new)

@@ -149,8 +149,13 @@ def test_a_rule_that_changes_a_shape_is_a_bug(program):
         return edit.emit(aten.reshape.default, node.args[0], [8])
 
     rules = (Rule("flatten", (aten.relu.default,), flatten),)
-    with pytest.raises(VerifyError, match="rule flatten replaces"):
-        rewrite(program, name="t", rules=rules)
+    after, report = rewrite(program, name="t", rules=rules)
+    assert graph_text(after) == graph_text(program)
+    assert [r.reason for r in report.refusals] == [Reason.MISFIT]
+    run = partial(rewrite, name="t", rules=rules)
+    canonicalise(program, passes=(("t", run),))
+    with pytest.raises(VerifyError, match=r"pass t, rule flatten: .*relu"):
+        canonicalise(program, passes=(("t", run),), check=True)
 
 
 def broken_dead(program):

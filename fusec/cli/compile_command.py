@@ -64,6 +64,8 @@ def compile_models(
     # Known only after minutes of work otherwise.
     if not output.absolute().parent.is_dir():
         raise ConfigError(f"{output}: there is no folder {output.parent}; make it")
+    if output.is_dir():
+        raise ConfigError(f"{output}: is a folder; name a file, such as {output / 'plan.fusec'}")
     found = find_models(paths, recursive=recursive, name_from=name_from)
     for note in found.notes:
         say(f"note: {note}", style="dim")

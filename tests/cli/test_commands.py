@@ -163,6 +163,7 @@ def test_a_command_line_that_says_nothing_is_a_usage_error(args: tuple[str, ...]
     [
         (("compile", "none.onnx", "-o", "p.fusec"), "none.onnx: no such file"),
         (("compile", ".", "-o", "none/p.fusec"), "no folder none"),
+        (("compile", ".", "-o", "."), "is a folder"),
         (("merge", "a.onnx", "-o", "m.txt"), "end the name with"),
     ],
 )

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from fusec.importers.onnx.external import Reader, tensors_of
 from fusec.importers.onnx.graph import Graph, Unknown
 from fusec.importers.onnx.parse import Parser
+from fusec.importers.onnx.text import check_text
 from fusec.ir.errors import ConfigError, ImportFailed
 
 Source = str | Path | bytes | onnx.ModelProto
@@ -79,6 +80,7 @@ def load_model(
     model, folder, name = _read(source)
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
         raise ConfigError(f"{name}: not an ONNX model: it has no graph")
+    check_text(model, name)
     opsets = _opsets(model, name, first_opset)
     reader = Reader(folder, name)
     for tensor in tensors_of(model):

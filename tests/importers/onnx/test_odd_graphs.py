@@ -9,7 +9,7 @@ from onnx import helper
 
 from fusec.importers.onnx.load import load_model
 from fusec.importers.onnx.module import OnnxModule
-from fusec.ir.errors import ImportFailed
+from fusec.ir.errors import ConfigError, ImportFailed
 
 
 def test_functions_of_one_name_told_apart_by_overload() -> None:
@@ -76,3 +76,23 @@ def test_wrong_number_of_inputs(inputs: list[str]) -> None:
     )
     with pytest.raises(ImportFailed, match=rf"Relu .*does not take {len(inputs)} inputs"):
         OnnxModule(load_model(model))(torch.zeros(2))
+
+
+@pytest.mark.parametrize("text", [b"weight", b"Relu", b"inner", b"my.domain", b"slope"])
+def test_text_that_is_not_utf8(text: bytes) -> None:
+    """Protobuf hands broken text over as bytes, wherever it is."""
+    inner = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["o"])], "inner", [], [Info("o", F, None)]
+    )
+    nodes = [
+        helper.make_node("If", ["c"], ["t"], then_branch=inner, else_branch=inner),
+        helper.make_node("LeakyRelu", ["t"], ["u"], slope=0.5),
+        helper.make_node("Add", ["u", "weight"], ["y"]),
+    ]
+    constants = [const(np.float32([1, 2]), "weight"), const(np.array(True), "c")]
+    model = build(nodes, [Info("x", F, [2])], [Info("y", F, [2])], constants)
+    model.opset_import.append(helper.make_opsetid("my.domain", 1))
+    data = model.SerializeToString()
+    load_model(data)
+    with pytest.raises(ConfigError, match="is not UTF-8"):
+        load_model(data.replace(text, b"\xff" + text[1:]))

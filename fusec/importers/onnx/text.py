@@ -1,0 +1,42 @@
+"""Checks that names in a file are text: protobuf hands over broken UTF-8 as bytes."""
+
+import onnx
+from google.protobuf.descriptor import FieldDescriptor as Field  # type: ignore[import-untyped]
+from google.protobuf.message import Message  # type: ignore[import-untyped]
+
+from fusec.ir.errors import ConfigError
+
+__all__ = ["check_text"]
+
+
+def check_text(model: onnx.ModelProto, name: str) -> None:
+    """Check all text in a model: names, domains, documentation.
+
+    Raises:
+        ConfigError: some of it is not UTF-8; says which.
+    """
+    bad = _bad(model)
+    if bad is not None:
+        raise ConfigError(f"{name}: damaged, {bad} is not UTF-8")
+
+
+def _bad(message: Message) -> str | None:
+    """Give the first field, with its value, that is not text."""
+    if isinstance(message, onnx.TensorProto):
+        # Its data may be large, and asking for all fields would copy it.
+        items = [("name", message.name), *(("entry", e) for e in message.external_data)]
+    else:
+        items = [
+            (field.name, value)
+            for field, values in message.ListFields()
+            if field.type in (Field.TYPE_STRING, Field.TYPE_MESSAGE)
+            for value in ([values] if isinstance(values, str | bytes | Message) else values)
+        ]
+    for field, value in items:
+        if isinstance(value, bytes):
+            return f"{type(message).__name__}.{field} {value[:40]!r}"
+        if isinstance(value, Message):
+            found = _bad(value)
+            if found is not None:
+                return found
+    return None

@@ -5,6 +5,7 @@ from typing import Any, Final
 import torch
 from torch import fx
 
+import fusec.kernels.rnn.op  # noqa: F401  (defines torch.ops.fusec.rnn)
 from fusec.ir.template import Predicate
 from fusec.passes.canonicalise.facts import dtype_of, is_call, shape_of
 from fusec.passes.canonicalise.rewrite import Answer, Edit, Rule

@@ -46,13 +46,13 @@ def _from_buffer(data: memoryview, dtype: torch.dtype) -> torch.Tensor:
 
 
 def check_finite(weights: Mapping[str, torch.Tensor]) -> None:
-    """Refuse weights that hold NaN; infinities are legal (masks).
+    """Refuse weights that hold NaN; infinities are legal (masks), and so is a lone NaN (a filler).
 
     Raises:
         ConfigError: names the weight and the first position.
     """
     for name, tensor in weights.items():
-        if tensor.is_floating_point() and bool(torch.isnan(tensor.float()).any()):
+        if tensor.dim() and tensor.is_floating_point() and bool(torch.isnan(tensor.float()).any()):
             where = torch.isnan(tensor.float()).nonzero()[0].tolist()
             raise ConfigError(
                 f"weight {name!r} holds NaN (first at {where}): the file is damaged or training "

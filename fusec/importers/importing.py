@@ -87,7 +87,9 @@ def import_model(
         raise ConfigError("bind fixes inputs of ONNX models; wrap the module to fix its arguments")
     args, kwargs = _call(options.example)
     opened = torch_source(source, args, kwargs)
-    return _capture_all(opened, options, structure=None, weight_names={}, named={})
+    imported = _capture_all(opened, options, structure=None, weight_names={}, named={})
+    opened.refuse_memory()
+    return imported
 
 
 def _is_onnx(source: Source) -> bool:

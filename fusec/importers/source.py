@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
@@ -83,11 +84,14 @@ class FlatModule(nn.Module):
         """Wrap a module without changing it."""
         super().__init__()
         self.inner = inner
+        self.written: frozenset[int] = frozenset()
         self._layout = layout
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Call the inner module and flatten what it returns."""
-        args, kwargs = self._layout.fill(tensors)
+        """Call the inner module and flatten what it returns; inputs it writes to are copied."""
+        args, kwargs = self._layout.fill(
+            [t.clone() if i in self.written else t for i, t in enumerate(tensors)]
+        )
         found, _ = flatten_results(self.inner(*args, **kwargs))
         return tuple(tensor for _, tensor in found)
 
@@ -110,6 +114,38 @@ class TorchSource:
             ImportFailed: the model fails on these inputs.
         """
         return _run(self.module, args)
+
+    def refuse_memory(self) -> None:
+        """Refuse a model that answers differently when it is called again.
+
+        What a trace shows of such state is refused with the place; this finds the rest, such as
+        counters and lists in plain attributes.
+
+        Raises:
+            ImportFailed: two calls with the same inputs differ.
+        Cost: two runs of the model.
+        """
+        try:
+            with untouched(self.module), RnnCheck():
+                first, second = (
+                    [t.detach().clone() for t in self.module(*self.examples)] for _ in range(2)
+                )
+        except Exception as e:
+            raise _failed(e) from e
+        if len(first) != len(second) or not all(map(_same_bits, first, second)):
+            raise ImportFailed(
+                "the model answers differently when it is called again with the same inputs: it "
+                "keeps state between calls, in an attribute or a buffer; pass that state in and "
+                "return it"
+            )
+
+
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    if (a.dtype, a.shape) != (b.dtype, b.shape):
+        return False
+    if a.is_floating_point() and a.dtype.itemsize == 1:
+        a, b = a.view(torch.uint8), b.view(torch.uint8)
+    return bool(((a == b) | ((a != a) & (b != b))).all())
 
 
 def torch_source(
@@ -172,9 +208,15 @@ def _finish(
     for name, example in zip(names, examples, strict=True):
         if example.is_meta:
             raise ConfigError(f"example input {name} is a meta tensor and holds no data")
-    args, kwargs = module._layout.fill(examples)
+        if example.is_nested or example.layout is not torch.strided:
+            kind = "nested" if example.is_nested else str(example.layout)
+            raise ConfigError(f"example input {name} is a {kind} tensor; give a dense one")
+    # What the model writes to its inputs must not reach the caller's examples.
+    own = [example.clone() for example in examples]
+    args, kwargs = module._layout.fill(own)
     try:
         with untouched(module), RnnCheck():
+            versions = [t._version for t in own]
             found, more = flatten_results(module.inner(*args, **kwargs))
     except FusecError:
         raise
@@ -182,6 +224,9 @@ def _finish(
         raise _failed(e) from e
     if not found:
         raise ImportFailed("the model returns no tensor")
+    written = [i for i, (t, v) in enumerate(zip(own, versions, strict=True)) if t._version != v]
+    module.written = frozenset(written)
+    more += [f"the model writes to input {names[i]}; it gets a copy of its own" for i in written]
     return TorchSource(
         input_names=names,
         output_names=tuple(name for name, _ in found),

@@ -143,7 +143,7 @@ def _export(module: nn.Module, args: tuple[Tensor, ...], dynamic: Dynamic) -> Ex
     try:
         with tracing() as warned, _quiet():
             exported = export(module, args, dynamic_shapes=_nested(module, shapes), strict=False)
-            refuse_assignments([str(w.message) for w in warned])
+            refuse_assignments(module, [str(w.message) for w in warned])
             return exported
     except FusecError:
         raise

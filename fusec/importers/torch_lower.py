@@ -12,6 +12,7 @@ from functools import cache
 
 import torch
 from torch import fx
+from torch._decomp import global_decomposition_table
 from torch.export import ExportedProgram, default_decompositions
 
 from fusec.importers.torch_subgraphs import all_graphs, all_nodes
@@ -20,6 +21,8 @@ from fusec.kernels.operators import is_operator
 __all__ = ["lower"]
 
 aten = torch.ops.aten
+
+_GRADIENT_MODE = torch.ops.higher_order.wrap_with_set_grad_enabled
 
 Rewrite = Callable[[fx.Node], bool]
 """Changes a node; tells whether the node is to be erased."""
@@ -31,6 +34,8 @@ def lower(exported: ExportedProgram) -> ExportedProgram:
     The graph of the argument is edited. Operators that are still outside the set, and mutations of
     inputs or buffers, are left for the caller to refuse.
     """
+    for graph in list(all_graphs(exported.graph_module)):
+        _inline_gradient_modes(graph)
     for last in (False, True):
         _clean(exported.graph_module)
         if last or not _foreign(exported.graph_module):
@@ -40,6 +45,33 @@ def lower(exported: ExportedProgram) -> ExportedProgram:
                 _reshape(node)
         exported = exported.run_decompositions(dict(_decompositions()))
     return exported
+
+
+def _inline_gradient_modes(graph: fx.Graph) -> None:
+    """Put what ran under `torch.enable_grad` back in its place: no value depends on gradients."""
+    owner = graph.owning_module
+    for node in graph.find_nodes(op="call_function", target=_GRADIENT_MODE):
+        region = node.args[1]
+        inner = getattr(owner, str(region.target))
+        values = dict(zip(inner.graph.find_nodes(op="placeholder"), node.args[2:], strict=True))
+        with graph.inserting_before(node):
+            for old in inner.graph.nodes:
+                if old.op == "get_attr":
+                    name = f"{region.target}_{old.target}"
+                    setattr(owner, name, getattr(inner, str(old.target)))
+                    values[old] = graph.get_attr(name)
+                elif old.op == "call_function":
+                    values[old] = graph.node_copy(old, values.__getitem__)
+        results = fx.map_arg(inner.graph.output_node().args[0], values.__getitem__)
+        for user in list(node.users):
+            user.replace_all_uses_with(results[user.args[1]])
+            graph.erase_node(user)
+        graph.erase_node(node)
+        if not region.users:
+            graph.erase_node(region)
+        # A region may hold another one.
+        _inline_gradient_modes(graph)
+        break
 
 
 def _clean(module: fx.GraphModule) -> None:
@@ -69,13 +101,23 @@ def _rewrite(graph: fx.Graph) -> None:
         rewrite = REWRITES.get(node.target) if node.op == "call_function" else None
         if rewrite is not None and rewrite(node):
             graph.erase_node(node)
-    graph.eliminate_dead_code(lambda n: n.op in ("placeholder", "output"))
+    graph.eliminate_dead_code(_kept)
+
+
+def _kept(node: fx.Node) -> bool:
+    """Tell whether a node stays though nobody uses it: the marks that torch.vmap leaves do."""
+    marks = getattr(node.target, "__module__", None) == "torch._functorch.predispatch"
+    return marks or node.op in ("placeholder", "output")
 
 
 @cache
 def _decompositions() -> Mapping[torch._ops.OperatorBase, Callable[..., object]]:
     """Torch's decompositions of operators outside the set; those inside stay whole."""
-    table = default_decompositions().materialize()
+    # The default table has what export decomposes by itself; the global one knows more operators.
+    table = {
+        **global_decomposition_table["post_autograd"],
+        **default_decompositions().materialize(),
+    }
     return {op: how for op, how in table.items() if not is_operator(op)}
 
 

@@ -12,6 +12,7 @@ from torch import fx
 __all__ = ["place_of_error", "place_of_node"]
 
 _TORCH = os.path.dirname(torch.__file__)
+_STANDARD = os.path.dirname(os.__file__)
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -49,7 +50,8 @@ def _line(filename: str, number: str, code: str) -> str:
 
 
 def _foreign(filename: str) -> bool:
-    return filename.startswith((_TORCH, _OURS, "<")) or filename == ""
+    standard = filename.startswith(_STANDARD) and "site-packages" not in filename
+    return standard or filename.startswith((_TORCH, _OURS, "<")) or filename == ""
 
 
 def _frames(trace: TracebackType | None) -> Iterable[tuple[str, int]]:

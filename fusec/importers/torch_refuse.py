@@ -1,7 +1,7 @@
 """What cannot be imported from PyTorch, found before or after tracing, with the place named."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import fx, nn
@@ -11,9 +11,14 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from fusec.importers.torch_place import place_of_node
 from fusec.importers.torch_subgraphs import all_nodes
+from fusec.ir.dtypes import DTYPES
 from fusec.ir.errors import ImportFailed
 from fusec.kernels.operators import is_operator
 
@@ -28,12 +33,15 @@ __all__ = [
 
 aten = torch.ops.aten
 
+_QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
+
 
 def refuse_module(module: nn.Module) -> None:
     """Refuse modules that cannot be traced faithfully.
 
     Raises:
-        ImportFailed: TorchScript, meta tensors, or layers that act differently while training.
+        ImportFailed: TorchScript, packed quantised layers, lazy layers without weights, meta
+            tensors, or layers that act differently while training.
     """
     for name, part in module.named_modules():
         path = name.removeprefix("inner.").removeprefix("inner") or "the model itself"
@@ -47,8 +55,19 @@ def refuse_module(module: nn.Module) -> None:
                 f"{path} ({type(part).__name__}) is in training mode, so its answer would not be "
                 "the trained model's; call model.eval() before importing"
             )
+        if type(part).__module__.startswith(_QUANTISED):
+            raise ImportFailed(
+                f"{path} ({type(part).__name__}) holds weights packed by torch.ao.quantization, "
+                "which a trace cannot open; import the float model, quantise it with the pt2e "
+                "flow, or import it as ONNX"
+            )
         for kind, tensors in (("parameter", part._parameters), ("buffer", part._buffers)):
             for key, tensor in tensors.items():
+                if isinstance(tensor, UninitializedBuffer | UninitializedParameter):
+                    raise ImportFailed(
+                        f"{kind} {key} of {path} ({type(part).__name__}) has no shape yet; run the "
+                        "lazy module once and load its weights first"
+                    )
                 if tensor is not None and tensor.device.type == "meta":
                     raise ImportFailed(
                         f"{kind} {key} of {path} is on the meta device and holds no data; load "
@@ -66,10 +85,11 @@ def _acts_in_training(part: nn.Module) -> bool:
     return isinstance(part, _BatchNorm | nn.RReLU | nn.FractionalMaxPool2d | nn.FractionalMaxPool3d)
 
 
-def refuse_assignments(warnings: Sequence[str]) -> None:
+def refuse_assignments(module: nn.Module, warnings: Sequence[str]) -> None:
     """Refuse modules that keep tensors in attributes while running.
 
     Args:
+        module: what was traced.
         warnings: what torch.export warned about.
 
     Raises:
@@ -79,13 +99,28 @@ def refuse_assignments(warnings: Sequence[str]) -> None:
         if "assigned during export" not in text:
             continue
         # Recurrent layers keep a list of their own weights, which the trace itself replaces.
-        names = [n for n in re.findall(r"self\.([\w.\[\]]+)", text) if "_flat_weights" not in n]
+        derived = set(_derived(module))
+        names = [
+            n.removeprefix("inner.")
+            for n in re.findall(r"self\.([\w.\[\]]+)", text)
+            if "_flat_weights" not in n and n not in derived
+        ]
         if names:
-            shown = ", ".join(n.removeprefix("inner.") for n in names)
+            shown = ", ".join(names)
             raise ImportFailed(
                 f"the model stores tensors in {shown} while running; answers would depend on "
                 "earlier requests: pass that state in and return it"
             )
+
+
+def _derived(module: nn.Module) -> Iterator[str]:
+    """Name attributes that a hook computes from parameters before every call: that is no state."""
+    for path, part in module.named_modules():
+        for hook in part._forward_pre_hooks.values():
+            if isinstance(hook, WeightNorm | SpectralNorm):
+                yield f"{path}.{hook.name}".removeprefix(".")
+            elif isinstance(hook, BasePruningMethod):
+                yield f"{path}.{hook._tensor_name}".removeprefix(".")
 
 
 def refuse_mutation(exported: ExportedProgram) -> None:
@@ -131,6 +166,11 @@ def _writes(node: fx.Node) -> bool:
     return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
 
 
+_WITH_STATISTICS = (
+    aten.batch_norm.default, aten.native_batch_norm.default, aten.instance_norm.default,
+)  # fmt: skip
+
+
 def refuse_statistics(module: fx.GraphModule) -> None:
     """Refuse norms that update running statistics; their operator hides that it writes.
 
@@ -138,7 +178,7 @@ def refuse_statistics(module: fx.GraphModule) -> None:
         ImportFailed: names the module and line.
     """
     for node in all_nodes(module):
-        if node.target not in (aten.batch_norm.default, aten.instance_norm.default):
+        if node.target not in _WITH_STATISTICS:
             continue
         if node.args[5] and node.args[3] is not None:
             raise ImportFailed(
@@ -175,6 +215,12 @@ def refuse_graph(module: fx.GraphModule) -> None:
                 f"{node.target} gives a size or a host number that depends on the values of "
                 f"tensors at {place_of_node(node)}; rewrite it with torch.where or masks"
             )
+        strange = _strange_dtype(values)
+        if strange is not None:
+            raise ImportFailed(
+                f"{node.target} gives {strange}, which a plan cannot hold, at "
+                f"{place_of_node(node)}; use one of {', '.join(DTYPES)}"
+            )
         if not is_operator(node.target):
             raise ImportFailed(
                 f"operator {node.target} is outside the fusec operator set, at "
@@ -191,6 +237,13 @@ def _random(node: fx.Node) -> bool:
         isinstance(target, torch._ops.OpOverload)
         and torch.Tag.nondeterministic_seeded in target.tags
     )
+
+
+def _strange_dtype(values: object) -> str | None:
+    if isinstance(values, tuple | list):
+        return next(filter(None, map(_strange_dtype, values)), None)
+    name = str(values.dtype).removeprefix("torch.") if isinstance(values, torch.Tensor) else None
+    return None if name in DTYPES else name
 
 
 def _depends_on_data(values: object) -> bool:

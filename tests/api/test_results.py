@@ -9,6 +9,7 @@ from torch import nn
 import fusec
 from fusec.plan import Plan
 
+X = torch.ones(1, 2)
 MODES = ["isolated", "merged"]
 
 
@@ -62,3 +63,15 @@ def test_writing_to_one_result_changes_nothing_else(executor: str) -> None:
                 if j != i
             ), (n, i)
     _agree(plan, models, 1)
+
+
+@pytest.mark.parametrize("executor", MODES)
+def test_nan_as_a_filler_is_no_damage(executor: str) -> None:
+    class Fill(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.where(x > 0, x, torch.tensor(torch.nan))
+
+    plan = fusec.compile({n: Fill() for n in "ab"}, examples={"*": X}, executor=executor)
+    x = torch.tensor([[1.0, -1.0]])
+    for answer in plan.run({"a": x, "b": x}).values():
+        torch.testing.assert_close(answer["output"], Fill()(x), equal_nan=True)

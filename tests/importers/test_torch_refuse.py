@@ -13,6 +13,7 @@ from fusec.importers.torch_capture import capture
 from fusec.ir.errors import ConfigError, FusecError, ImportFailed
 
 X = torch.randn(1, 6)
+NESTED = torch.nested.nested_tensor([X[0]], layout=torch.jagged)
 
 
 def refused(module, *args, text):
@@ -125,12 +126,71 @@ def test_state_written_in_place(model, name):
         assert torch.equal(module.state_dict()["count"], before["count"])
 
 
-def test_written_inputs():
+@pytest.mark.parametrize(
+    "layer", [nn.LazyLinear(3), nn.LazyConv2d(3, 1)], ids=lambda m: type(m).__name__
+)
+def test_lazy_layers_without_weights(layer):
+    refused(nn.Sequential(layer).eval(), text=r"weight of 0 \(Lazy\w+\) has no shape yet")
+
+
+def test_packed_quantised_layers():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(6, 3)).eval())
+    refused(module, text=r"0 \(Linear\) holds weights packed by torch\.ao\.quantization")
+
+
+@pytest.mark.parametrize(
+    ("example", "kind"),
+    [(X.to_sparse(), "sparse_coo"), (NESTED, "nested")],
+    ids=["sparse", "nested"],
+)
+def test_examples_that_are_not_dense(example, kind):
+    refused(nn.ReLU(), example, text=f"is a .*{kind} tensor; give a dense one")
+
+
+@pytest.mark.filterwarnings("ignore:ComplexHalf")
+def test_dtypes_that_a_plan_cannot_hold():
     class Model(Net):
         def forward(self, x):
-            return x.add_(1)
+            return x.chalf().real
 
-    refused(Model(), text=r"writes to .*(x|tensors_0)")
+    here(refused(Model(), text="complex32, which a plan cannot hold"))
+
+
+def test_native_batch_norm_that_updates_its_statistics():
+    class Model(Net):
+        def forward(self, x):
+            count, one = self.count, torch.ones(6)
+            return torch.native_batch_norm(x, None, None, count, one, True, 0.1, 1e-5)[0]
+
+    here(refused(Model(), torch.randn(3, 6), text="updates its running statistics"))
+
+
+class CountsInAnAttribute(Net):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x + self.calls
+
+
+class ReplacesItsBuffer(Net):
+    def forward(self, x):
+        self.count = self.count + 1
+        return x + self.count
+
+
+@pytest.mark.parametrize("model", [CountsInAnAttribute, ReplacesItsBuffer])
+def test_state_that_no_trace_shows(model):
+    module = model()
+    with pytest.raises(ImportFailed, match="keeps state between calls"):
+        torch_source(module, (X,)).refuse_memory()
+    assert module.calls == 0 if model is CountsInAnAttribute else not module.count.any()
+
+
+def test_nan_is_no_state():
+    torch_source(nn.ReLU(), (torch.full((1, 6), torch.nan),)).refuse_memory()
 
 
 def test_state_kept_in_an_attribute():

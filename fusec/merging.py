@@ -2,19 +2,26 @@
 
 from collections.abc import Sequence
 
+from torch._subclasses.fake_tensor import DynamicOutputShapeException
+
 from fusec.explain import MergeInfo
+from fusec.ir.errors import MergeError, UnsupportedError
 from fusec.ir.template import Template
-from fusec.passes.merge import MergeReport, merge_uniform
+from fusec.passes.merge import MergeReport, hoist, merge_uniform
 from fusec.passes.unpack import unpack
 from fusec.runtime.merged import MergedProgram
 
 __all__ = ["build_merged", "merge_info"]
 
 
+# Operators whose result has a size of its own for each input cannot be run side by side.
+_NO_MERGE = (MergeError, UnsupportedError, DynamicOutputShapeException)
+
+
 def build_merged(
     template: Template, shapes: Sequence[tuple[int, ...]], n: int, shared: frozenset[int]
-) -> MergedProgram:
-    """Merge n instances of a template at concrete input shapes.
+) -> MergedProgram | None:
+    """Merge n instances of a template at concrete input shapes; None where that cannot be.
 
     Args:
         template: of the group.
@@ -24,13 +31,21 @@ def build_merged(
 
     Cost: some milliseconds per hundred operators.
     """
-    module, report = merge_uniform(unpack(template, shapes), n, shared_weights=shared)
-    return MergedProgram(module, report.layouts)
+    try:
+        program = unpack(template, shapes)
+        module, _ = merge_uniform(program, n, shared_weights=shared, values=True)
+    except _NO_MERGE:
+        return None
+    return MergedProgram(*hoist(module, template.n_inputs))
 
 
 def merge_info(template: Template, shapes: Sequence[tuple[int, ...]], n: int) -> MergeInfo:
     """Say by which rules n members of a template would be merged."""
-    _, report = merge_uniform(unpack(template, shapes), n)
+    try:
+        _, report = merge_uniform(unpack(template, shapes), n)
+    except _NO_MERGE as e:
+        why = str(e).strip().partition("\n")[0]
+        return MergeInfo(rules=(), notes=(f"members run one after the other: {why}",))
     return MergeInfo(rules=_counts(report), notes=tuple(report.notes))
 
 

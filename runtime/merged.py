@@ -2,12 +2,13 @@
 
     instances --by template and shapes--> waves --stacks [g, ...] through one program--> answers
 
-A wave holds each member once: the weights of the same members are stacked once and kept while they
-come again, whatever the number of rows. Rows of one member alone share its weights and need no
-stack. This mode holds weights twice. Bits may differ from isolated mode; accuracy does not.
+A wave holds each member once: the weights of the same members are stacked and prepared once and
+kept while they come again, whatever the number of rows. Rows of one member alone share its weights
+and need no stack. This mode holds the weights of the last few waves again. Bits may differ from
+isolated mode; accuracy does not.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,10 +29,10 @@ _MOST_ROWS = 64
 class MergedProgram:
     """One program for n instances."""
 
-    module: torch.nn.Module
-    """Takes inputs [n, ...], then weights [n, ...] or shared; gives outputs [n, ...]."""
-    layouts: Mapping[int, tuple[int, ...]]
-    """Weight number -> order of the stacked axes in memory that runs fastest."""
+    prepare: torch.nn.Module
+    """Takes the weights, [n, ...] or shared; gives what the program makes of weights alone."""
+    main: torch.nn.Module
+    """Takes inputs [n, ...], then what `prepare` gave, made contiguous; gives outputs [n, ...]."""
 
 
 BuildMerged = Callable[
@@ -53,7 +54,7 @@ class MergedExecutor:
         self._build = build
         self._isolated = IsolatedExecutor()
         self._programs: LockedCache[MergedProgram | None] = LockedCache(limit=64)
-        self._stacks: LockedCache[tuple[torch.Tensor, ...]] = LockedCache(limit=16)
+        self._prepared: LockedCache[tuple[torch.Tensor, ...]] = LockedCache(limit=8)
 
     def run(self, instances: Sequence[Instance]) -> list[tuple[torch.Tensor, ...]]:
         """Answer each instance, in order; any mix of members and templates."""
@@ -84,13 +85,13 @@ class MergedExecutor:
         if program is None:
             return self._isolated.run(batch)
         with torch.no_grad():
-            stacks = self._stacks.get(
-                (first.template.key, hashes), lambda: _stack_weights(batch, shared, program.layouts)
+            prepared = self._prepared.get(
+                (first.template.key, shapes, hashes), lambda: _prepare(program, batch, shared)
             )
             inputs = [
                 torch.stack([b.inputs[i] for b in batch]) for i in range(len(batch[0].inputs))
             ]
-            outputs = own_memory(program.module(*inputs, *stacks), (*inputs, *stacks))
+            outputs = own_memory(program.main(*inputs, *prepared), (*inputs, *prepared))
             return list(zip(*(output.unbind(0) for output in outputs), strict=True))
 
 
@@ -116,21 +117,13 @@ def _waves(instances: Sequence[Instance], alike: Sequence[int]) -> Iterator[list
         yield [own[r] for own in rows if r < len(own)]
 
 
-def _stack_weights(
-    batch: Sequence[Instance], shared: frozenset[int], layouts: Mapping[int, tuple[int, ...]]
+def _prepare(
+    program: MergedProgram, batch: Sequence[Instance], shared: frozenset[int]
 ) -> tuple[torch.Tensor, ...]:
-    """Stack each weight over the batch, except those equal in all its members."""
+    """Stack each weight over the batch, except those equal in all, and prepare them."""
     rows = [list(map(tensor_of, b.choice.weights)) for b in batch]
-    return tuple(
-        rows[0][i] if i in shared else _laid_out([row[i] for row in rows], layouts.get(i))
+    stacks = [
+        rows[0][i] if i in shared else torch.stack([row[i] for row in rows])
         for i in range(len(rows[0]))
-    )
-
-
-def _laid_out(weights: Sequence[torch.Tensor], order: tuple[int, ...] | None) -> torch.Tensor:
-    """Stack weights; shape as ever, memory in the order that the merged program reads fastest."""
-    stacked = torch.stack(list(weights))
-    if order is None:
-        return stacked
-    back = [order.index(axis) for axis in range(len(order))]
-    return stacked.permute(order).contiguous().permute(back)
+    ]
+    return tuple(t.contiguous() for t in program.prepare(*stacks))

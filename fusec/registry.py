@@ -9,7 +9,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any, TypeVar
 
 from fusec.ir.errors import ConfigError
-from fusec.ir.plan import Blob, Executor, Form, Member, PlanData, Structure
+from fusec.ir.plan import Blob, Executor, Form, Member, PlanData, Structure, Variant
 from fusec.ir.template import Template
 from fusec.runtime.request import Choice, Target
 
@@ -28,6 +28,7 @@ class Registry:
         self._forms = dict(data.forms)
         self._weights = dict(data.weights)
         self._members: dict[str, Member] = {}
+        self._targets: dict[str, Target] = {}
         self._uses: Counter[str] = Counter()
         self._structures = dict(data.structures)
         self._executor = data.executor
@@ -79,6 +80,7 @@ class Registry:
         """
         with self._lock:
             self.check_name(name, replacing=True)
+            del self._targets[name]
             self._leave(self._members.pop(name))
 
     def check_name(self, name: str, *, replacing: bool) -> None:
@@ -96,19 +98,10 @@ class Registry:
         Raises:
             ConfigError: no such member.
         """
-        with self._lock:
-            member = self._members.get(name)
-            if member is None:
-                raise ConfigError(self._unknown(name))
-            choices = tuple(
-                Choice(
-                    template=self._templates[self._forms[v.form].template],
-                    hashes=v.weights,
-                    weights=tuple(self._weights[w] for w in v.weights),
-                )
-                for v in member.variants
-            )
-        return Target(name=name, member=member, choices=choices)
+        target = self._targets.get(name)
+        if target is None:
+            raise ConfigError(self._unknown(name))
+        return target
 
     def structure(self, key: str) -> Structure | None:
         """Give what a raw structure leads to, if it is known."""
@@ -150,9 +143,19 @@ class Registry:
 
     def _enter(self, name: str, member: Member) -> None:
         self._members[name] = member
+        self._targets[name] = Target(
+            name=name, member=member, choices=tuple(map(self._choice, member.variants))
+        )
         for variant in member.variants:
             form = self._forms[variant.form]
             self._uses.update([variant.form, form.template, *variant.weights])
+
+    def _choice(self, variant: Variant) -> Choice:
+        return Choice(
+            template=self._templates[self._forms[variant.form].template],
+            hashes=variant.weights,
+            weights=tuple(self._weights[w] for w in variant.weights),
+        )
 
     def _leave(self, member: Member) -> None:
         for variant in member.variants:

@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -233,6 +234,8 @@ def main(module: ModuleType | Bench, arguments: list[str] | None = None) -> None
             call = [sys.executable, str(Path(sys.argv[0])), "--threads", str(threads), *rest]
             subprocess.run(call, check=True)
         return
+    # A peer's warnings about its own speed are what the rows are for.
+    warnings.simplefilter("ignore")
     where = environment()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(counts[0])

@@ -11,19 +11,22 @@ import torch
 from fusec.artifact import write_plan
 from fusec.explain import Explanation, explain
 from fusec.importers.importing import Options, Source, Twin, import_model
-from fusec.ir.errors import ConfigError, FusecError, GuardBroken
+from fusec.ir.errors import ConfigError, FusecError, GuardBroken, KernelError
 from fusec.ir.plan import Executor, Member, PlanData
 from fusec.ir.symbols import evaluate
 from fusec.ir.template import Template, TensorSpec
 from fusec.members import put_imported, put_like, put_twin
 from fusec.merging import build_merged, merge_info
 from fusec.registry import Registry
-from fusec.runtime.instances import instances_of, join
+from fusec.runtime.instances import Instance, instances_of, join
 from fusec.runtime.isolated import IsolatedExecutor
 from fusec.runtime.merged import MergedExecutor
 from fusec.runtime.request import Request, read_request
 
 __all__ = ["Plan"]
+
+_FAULTS = (RuntimeError, LookupError, TypeError, ValueError, ArithmeticError)
+"""What torch's operators raise."""
 
 
 class Plan:
@@ -51,6 +54,7 @@ class Plan:
 
         Raises:
             ConfigError: unknown model or input, wrong dtype or shape; nothing is run then.
+            KernelError: an operator fails on what the inputs hold, say an index out of range.
         """
         if not isinstance(requests, Mapping):
             raise ConfigError(
@@ -59,7 +63,7 @@ class Plan:
         read = [read_request(self._registry.target(n), given) for n, given in requests.items()]
         parts = [instances_of(request) for request in read]
         self._set_threads()
-        answers = self._executor.run([instance for part in parts for instance in part])
+        answers = self._answers(list(requests), [i for part in parts for i in part])
         results: dict[str, dict[str, Any]] = {}
         start = 0
         for request, part in zip(read, parts, strict=True):
@@ -194,6 +198,19 @@ class Plan:
                 imported = import_model(source, options, lambda _: None)
         if not isinstance(imported, Twin):
             put_imported(self._registry, name, imported, replacing=replacing)
+
+    def _answers(
+        self, names: list[str], instances: list[Instance]
+    ) -> list[tuple[torch.Tensor, ...]]:
+        try:
+            return self._executor.run(instances)
+        except _FAULTS as e:
+            who = ", ".join(names[:5]) + (f", ... ({len(names)} models)" if len(names) > 5 else "")
+            text = str(e).strip().partition("\n")[0]
+            raise KernelError(
+                f"running {who} fails: {type(e).__name__}: {text}; the shapes fit, so look at the "
+                "values (an index out of range?) or at the memory that is left"
+            ) from e
 
     def _set_threads(self) -> None:
         threads = self._registry.threads

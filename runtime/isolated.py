@@ -32,5 +32,6 @@ class IsolatedExecutor:
         choice = instance.choice
         graph = self._graphs.get(choice.template.key, partial(to_graph, choice.template.body))
         weights = self._weights.get(choice.hashes, lambda: tuple(map(tensor_of, choice.weights)))
-        answer = graph(*instance.inputs, *weights)
+        # Not called as a module: that would print a traceback of its own where an operator fails.
+        answer = graph.forward(*instance.inputs, *weights)
         return own_memory(answer, (*instance.inputs, *weights))

@@ -232,3 +232,17 @@ def test_explain_prints_and_gives_json() -> None:
     data = json.loads(json.dumps(explanation.to_json()))
     assert data["groups"][0]["members"] == ["mlp0", "mlp1", "mlp2"]
     assert data["groups"][0]["merge"]["rules"]
+
+
+@pytest.mark.parametrize("executor", ["isolated", "merged"])
+def test_values_that_an_operator_refuses(executor: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Shapes fit, values do not: an error of fusec's own, and nothing printed beside it."""
+    model = nn.Embedding(5, 3).eval()
+    plan = fusec.compile(
+        {"a": model, "b": model}, examples={"*": torch.zeros(1, 2, dtype=torch.int64)}
+    )
+    good, bad = torch.tensor([[0, 4]]), torch.tensor([[0, 5]])
+    with pytest.raises(fusec.KernelError, match=r"running a, b fails: IndexError: .*out of range"):
+        plan.run({"a": bad, "b": good})
+    assert capfd.readouterr().err == ""
+    assert set(plan.run({"a": good, "b": good})) == {"a", "b"}

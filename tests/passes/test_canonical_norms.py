@@ -201,6 +201,14 @@ def test_group_norm_as_the_onnx_exporter_writes_it():
     assert "weights.0 is 1 everywhere" in program.guards[0].text
 
 
+def test_native_group_norm():
+    def native(x, g, b):
+        return torch.ops.aten.native_group_norm.default(x, g, b, 2, 6, 20, 3, EPS)[0]
+
+    program, _ = checked(Function(native, G, B), torch.randn(2, 6, 4, 5))
+    assert operators(program) == ["group_norm"]
+
+
 def test_group_norm_whose_inner_affine_does_something_is_left_alone():
     def exported(x, inner_g, inner_b):
         inner = torch.nn.functional.instance_norm(x.reshape(2, 3, -1), None, None, inner_g, inner_b)

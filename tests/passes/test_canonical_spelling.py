@@ -6,8 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fusec_testing.canonical import Function, checked, operators
+from fusec_testing.programs import program_from
 
+from fusec.passes.canonicalise import canonicalise
 from fusec.passes.pack import pack
+from fusec.passes.program import emit, fork
 
 aten = torch.ops.aten
 X = torch.randn(2, 3, 4)
@@ -110,6 +113,18 @@ SAME = {
     "stack joined": (
         lambda x: torch.stack([x, x.relu()], 2).flatten(2),
         lambda x: torch.cat([x, x.relu()], -1),
+    ),
+    "views below a cat": (
+        lambda x: torch.cat([x.unsqueeze(0), x.relu().unsqueeze(0)], 2),
+        lambda x: torch.cat([x, x.relu()], 1).unsqueeze(0),
+    ),
+    "log softmax": (
+        lambda x: torch.ops.aten._log_softmax.default(x, -1, False),
+        lambda x: F.log_softmax(x, -1),
+    ),
+    "batched product": (
+        lambda x: torch.bmm(x, x.mT).reshape(1, 2, 3, 3),
+        lambda x: torch.matmul(x.reshape(1, 2, 3, 4), x.mT.reshape(1, 2, 4, 3)),
     ),
     "nested cat": (
         lambda x: torch.cat([x, torch.cat([x.relu(), x], 1)], 1),
@@ -265,3 +280,20 @@ def test_integers_are_left_integers():
 def test_a_copy_to_the_output_is_dropped():
     program, _ = checked(Function(lambda x: x.relu().contiguous().clone().detach()), X)
     assert operators(program) == ["relu"]
+
+
+def test_a_matrix_times_a_vector_is_a_linear():
+    program, _ = checked(Function(lambda x, w: torch.mv(w, x), torch.randn(3, 4)), torch.randn(4))
+    assert operators(program) == ["linear"]
+
+
+def test_copies_and_dropout_outside_training_are_dropped():
+    program = fork(program_from(Function(lambda x: x.relu().exp()), X))
+    relu, exp = (n for n in program.graph.graph.nodes if n.op == "call_function")
+    with program.graph.graph.inserting_before(exp):
+        copied = emit(program.graph.graph, aten.clone.default, relu)
+        left = emit(program.graph.graph, aten.dropout.default, copied, 0.5, False)
+        kept = emit(program.graph.graph, aten.dropout.default, left, 0.5, True)
+    exp.args = (kept,)
+    canonical, _ = canonicalise(program, check=True)
+    assert operators(canonical) == ["relu", "dropout", "exp"]

@@ -128,6 +128,9 @@ def guarded_number(edit: Edit, value: object, name: str) -> float | int | None:
 def _item(edit: Edit, value: object) -> float | int | None:
     assert isinstance(value, fx.Node)
     found = edit.value(value).item()
+    if found != found:
+        # A NaN equals nothing, so no guard could hold it; it stays a tensor.
+        return None
     return found if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 

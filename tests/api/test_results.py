@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -66,12 +68,16 @@ def test_writing_to_one_result_changes_nothing_else(executor: str) -> None:
 
 
 @pytest.mark.parametrize("executor", MODES)
-def test_nan_as_a_filler_is_no_damage(executor: str) -> None:
+@pytest.mark.parametrize("filler", [torch.nan, torch.inf, -torch.inf])
+def test_a_filler_that_is_no_number_is_no_damage(
+    executor: str, filler: float, tmp_path: Path
+) -> None:
     class Fill(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.where(x > 0, x, torch.tensor(torch.nan))
+            return torch.where(x > 0, x, torch.tensor(filler))
 
-    plan = fusec.compile({n: Fill() for n in "ab"}, examples={"*": X}, executor=executor)
+    fusec.compile({n: Fill() for n in "ab"}, examples={"*": X}).save(tmp_path / "fill.fusec")
+    plan = fusec.load(tmp_path / "fill.fusec", executor=executor)
     x = torch.tensor([[1.0, -1.0]])
     for answer in plan.run({"a": x, "b": x}).values():
         torch.testing.assert_close(answer["output"], Fill()(x), equal_nan=True)

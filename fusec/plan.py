@@ -21,6 +21,7 @@ from fusec.registry import Registry
 from fusec.runtime.instances import Instance, instances_of, join
 from fusec.runtime.isolated import IsolatedExecutor
 from fusec.runtime.merged import MergedExecutor
+from fusec.runtime.modes import no_autocast, plain_tensors
 from fusec.runtime.request import Request, read_request
 
 __all__ = ["Plan"]
@@ -182,7 +183,8 @@ class Plan:
                     )
                 put_like(self._registry, name, source, like, replacing=replacing)
                 return
-            self._put_source(name, source, options, replacing=replacing)
+            with plain_tensors():
+                self._put_source(name, source, options, replacing=replacing)
         except FusecError as e:
             if f"model {name!r}" in str(e):
                 raise
@@ -203,7 +205,8 @@ class Plan:
         self, names: list[str], instances: list[Instance]
     ) -> list[tuple[torch.Tensor, ...]]:
         try:
-            return self._executor.run(instances)
+            with no_autocast():
+                return self._executor.run(instances)
         except _FAULTS as e:
             who = ", ".join(names[:5]) + (f", ... ({len(names)} models)" if len(names) > 5 else "")
             text = str(e).strip().partition("\n")[0]

@@ -68,6 +68,11 @@ def refuse_module(module: nn.Module) -> None:
                         f"{kind} {key} of {path} ({type(part).__name__}) has no shape yet; run the "
                         "lazy module once and load its weights first"
                     )
+                if tensor is not None and tensor.is_inference():
+                    raise ImportFailed(
+                        f"{kind} {key} of {path} was made under torch.inference_mode, where it "
+                        "cannot be traced; build or load the model outside of it"
+                    )
                 if tensor is not None and tensor.device.type == "meta":
                     raise ImportFailed(
                         f"{kind} {key} of {path} is on the meta device and holds no data; load "

@@ -81,3 +81,15 @@ def test_a_filler_that_is_no_number_is_no_damage(
     x = torch.tensor([[1.0, -1.0]])
     for answer in plan.run({"a": x, "b": x}).values():
         torch.testing.assert_close(answer["output"], Fill()(x), equal_nan=True)
+
+
+@pytest.mark.parametrize("executor", MODES)
+def test_modes_of_the_caller_do_not_reach_the_models(executor: str) -> None:
+    models = {n: nn.Linear(2, 2).eval() for n in "ab"}
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        plan = fusec.compile(models, examples={"*": torch.ones(1, 2)}, executor=executor)
+        first = plan.run({"a": X, "b": X})
+    again = plan.run({"a": X, "b": X})
+    for n in models:
+        assert again[n]["output"].dtype == torch.float32
+        assert torch.equal(first[n]["output"], again[n]["output"])

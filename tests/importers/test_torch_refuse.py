@@ -133,6 +133,12 @@ def test_lazy_layers_without_weights(layer):
     refused(nn.Sequential(layer).eval(), text=r"weight of 0 \(Lazy\w+\) has no shape yet")
 
 
+def test_weights_made_in_inference_mode():
+    with torch.inference_mode():
+        module = nn.Sequential(nn.Linear(6, 3)).eval()
+    refused(module, text="weight of 0 was made under torch.inference_mode")
+
+
 def test_packed_quantised_layers():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

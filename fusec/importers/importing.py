@@ -197,6 +197,13 @@ def _capture_all(
             input_names=opened.input_names,
             output_names=opened.output_names,
         )
+        results = traced.graph.graph.output_node().args[0]
+        assert isinstance(results, tuple | list)
+        if len(results) != len(opened.output_names):
+            raise ImportFailed(
+                f"the model has {len(results)} outputs there, {len(opened.output_names)} at its "
+                "example; a program has one number of outputs"
+            )
         notes.extend(n for n in traced.notes if n not in notes)
         return program_of(
             traced,

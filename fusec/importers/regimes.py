@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fusec.importers.source import Source
 from fusec.importers.torch_capture import Dynamic
-from fusec.ir.errors import FusecError
+from fusec.ir.errors import FusecError, ImportFailed
 from fusec.ir.symbols import ExtentError, check_request
 from fusec.kernels.torch_graph import spec_of
 from fusec.passes.pack import renamer
@@ -52,7 +52,11 @@ def other_regimes(
         inputs = _resized(examples, dynamic, size)
         if inputs is None or any(covers(p, inputs) for p in found) or not _runs(source, inputs):
             continue
-        program = capture(inputs, dynamic)
+        try:
+            program = capture(inputs, dynamic)
+        except ImportFailed:
+            # The programs at hand stand; requests of these extents are refused.
+            continue
         if covers(program, inputs):
             found.append(program)
             yield program

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -262,3 +263,18 @@ def test_a_twin_that_breaks_a_guard_is_traced_anew_and_right() -> None:
         plan.add("d", weights, like="a")
     plan.add("d", {**weights, "e": np.array([2.0], np.float32)}, like="a")
     assert set(plan.members) == set("abcd")
+
+
+def test_a_number_of_outputs_that_varies_is_fixed_at_the_examples(tmp_path: Path) -> None:
+    class Apart(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return torch.unbind(x)
+
+    plan = fusec.compile({"apart": Apart()}, examples={"apart": torch.zeros(3, 2)})
+    plan.save(tmp_path / "apart.fusec")
+    x = torch.randn(3, 2)
+    answer = fusec.load(tmp_path / "apart.fusec").run({"apart": x})["apart"]
+    assert torch.equal(torch.stack(list(answer.values())), x)
+    for rows in (1, 4):
+        with pytest.raises(fusec.ConfigError, match=f"is {rows}, wanted 3"):
+            plan.run({"apart": torch.zeros(rows, 2)})

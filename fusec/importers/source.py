@@ -130,6 +130,8 @@ class TorchSource:
                 first, second = (
                     [t.detach().clone() for t in self.module(*self.examples)] for _ in range(2)
                 )
+        except FusecError:
+            raise
         except Exception as e:
             raise _failed(e) from e
         if len(first) != len(second) or not all(map(_same_bits, first, second)):

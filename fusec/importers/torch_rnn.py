@@ -49,10 +49,11 @@ class RnnMode(TorchFunctionMode):
 
 
 class RnnCheck(TorchFunctionMode):
-    """While entered, recurrent layers check the rows of their state.
+    """While entered, operators that can bring the process down check what they are given.
 
-    The layer modules do so themselves, but an exported program calls the operator, which reads
-    beyond a state of too few rows and can bring the process down.
+    Recurrent layers check the rows of their state: the layer modules do so themselves, but an
+    exported program calls the operator, which reads beyond a state of too few rows. Eigenvalues are
+    not asked of NaN, with which rows are probed: torch checks in `eig`, and not in `eigvals`.
     """
 
     def __torch_function__(
@@ -70,6 +71,8 @@ class RnnCheck(TorchFunctionMode):
             for state in states:
                 if state.shape[1] != rows:
                     raise ConfigError(f"{name} has a state of {state.shape[1]} rows for {rows}")
+        if name == "linalg_eigvals" and args and not bool(args[0].isfinite().all()):
+            raise ConfigError(f"{name} has no answer for NaN and infinity")
         return func(*args, **(kwargs or {}))
 
 

@@ -139,6 +139,17 @@ def test_weights_made_in_inference_mode():
     refused(module, text="weight of 0 was made under torch.inference_mode")
 
 
+def test_eigenvalues_are_not_asked_of_nan():
+    class Model(Net):
+        def forward(self, x):
+            return torch.linalg.eigvals(x)
+
+    # Without the check torch takes the whole process down.
+    source = torch_source(Model(), (torch.eye(6)[None],))
+    with pytest.raises(ConfigError, match="no answer for NaN"):
+        source.run((torch.full((1, 6, 6), torch.nan),))
+
+
 def test_packed_quantised_layers():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -8,9 +8,12 @@ from fusec.ir.errors import ConfigError
 
 __all__ = ["check_text"]
 
+_IDLE = frozenset({"doc_string", "producer_name", "producer_version", "metadata_props"})
+"""Fields that nothing here reads; some tools write them in the encoding of their machine."""
+
 
 def check_text(model: onnx.ModelProto, name: str) -> None:
-    """Check all text in a model: names, domains, documentation.
+    """Check all text in a model that importing reads: names, operators, domains.
 
     Raises:
         ConfigError: some of it is not UTF-8; says which.
@@ -29,7 +32,7 @@ def _bad(message: Message) -> str | None:
         items = [
             (field.name, value)
             for field, values in message.ListFields()
-            if field.type in (Field.TYPE_STRING, Field.TYPE_MESSAGE)
+            if field.type in (Field.TYPE_STRING, Field.TYPE_MESSAGE) and field.name not in _IDLE
             for value in ([values] if isinstance(values, str | bytes | Message) else values)
         ]
     for field, value in items:

@@ -92,7 +92,8 @@ def test_text_that_is_not_utf8(text: bytes) -> None:
     constants = [const(np.float32([1, 2]), "weight"), const(np.array(True), "c")]
     model = build(nodes, [Info("x", F, [2])], [Info("y", F, [2])], constants)
     model.opset_import.append(helper.make_opsetid("my.domain", 1))
+    model.producer_name, model.doc_string = "somebody", "written"
     data = model.SerializeToString()
-    load_model(data)
+    load_model(data.replace(b"somebody", b"\xfcomebody").replace(b"written", b"\xfcritten"))
     with pytest.raises(ConfigError, match="is not UTF-8"):
         load_model(data.replace(text, b"\xff" + text[1:]))

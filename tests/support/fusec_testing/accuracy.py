@@ -12,8 +12,9 @@ def assert_no_worse(ours: Any, reference: Any, truth: Any, *, where: str = "") -
 
     The error is the largest absolute difference; the floor is eight units in the last place of the
     largest true value, in the dtype of `ours`: two orders of one sum of some hundred terms are that
-    far apart, and on a small sample the plain implementation may be right by luck. Where `truth` is not finite, or the plain
-    implementation overflows, `ours` must be of the same kind (NaN, +inf, -inf) as one of the two.
+    far apart, and on a small sample the plain implementation may be right by luck. Where `truth` is
+    not finite, or the plain implementation overflows, `ours` must be of the same kind (NaN, +inf,
+    -inf) as one of the two.
 
     Args:
         ours: what is tested, an array or a tensor.

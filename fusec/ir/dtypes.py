@@ -26,6 +26,7 @@ DTYPES: dict[str, int] = {
     "float8_e5m2": 1,
     "float8_e4m3fnuz": 1,
     "float8_e5m2fnuz": 1,
+    "float8_e8m0fnu": 1,
 }
 """Bytes per element of every dtype that a tensor in a plan may have."""
 

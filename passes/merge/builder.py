@@ -30,14 +30,12 @@ class Ground:
     Attributes:
         graph: the merged graph.
         conv_cost: which form a convolution takes.
-        layouts: best order in memory of a stacked weight, by its node; rules add to it.
         folded: channel-folded form of a node, where a rule made the node from it.
         choices: what rules chose in the current call; the engine empties it.
     """
 
     graph: fx.Graph
     conv_cost: ConvCost
-    layouts: dict[fx.Node, tuple[int, ...]] = field(default_factory=dict)
     folded: dict[fx.Node, fx.Node] = field(default_factory=dict)
     choices: list[str] = field(default_factory=list)
 
@@ -76,11 +74,6 @@ class Builder:
     def chose(self, form: str) -> None:
         """Note a choice for the report."""
         self.ground.choices.append(form)
-
-    def prefer(self, operand: Operand, order: tuple[int, ...]) -> None:
-        """Note in which order the axes of a stacked weight are best laid out in memory."""
-        if operand.node.op == "placeholder":
-            self.ground.layouts.setdefault(operand.node, order)
 
     # The leading axis.
 

@@ -85,7 +85,6 @@ def merge(
         members=len(programs),
         uses=tuple(engine.uses),
         apart=apart(numbers, names),
-        layouts={},
     )
     return merged, report
 

@@ -42,12 +42,6 @@ class MergeReport:
     uses: tuple[MergeUse, ...]
     apart: tuple[str, ...]
     """Where members part: first calls that only some of them have."""
-    layouts: Mapping[int, tuple[int, ...]]
-    """Weight number -> order in which its stacked axes are best laid out in memory.
-
-    A hint for whoever stacks the weights: shape stays, `w.permute(order).contiguous()` permuted
-    back is what runs fastest. Weights that are not listed are best contiguous.
-    """
 
     @property
     def counts(self) -> Mapping[str, int]:

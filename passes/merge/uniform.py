@@ -52,7 +52,6 @@ def merge_uniform(
     root = torch.nn.Module()
     engine = Engine(ground, root, Gather(ground.graph))
     known: dict[fx.Node, Bundle] = {}
-    weights: dict[fx.Node, int] = {}
     first_weight = len(program.input_names)
     for i, source in enumerate(program.placeholders):
         number = i - first_weight
@@ -62,8 +61,6 @@ def merge_uniform(
             fake = source.meta["val"]
             node.meta["val"] = fake if shared else stacked_value(fake, n)
         known[source] = _leaf(node, n, shared)
-        if number >= 0:
-            weights[node] = number
     for source in program.graph.graph.nodes:
         if source.op == "call_function":
             bundles = [known.get(operand, ()) for operand in operand_nodes(source)]
@@ -75,8 +72,7 @@ def merge_uniform(
     merged = fx.GraphModule(root, ground.graph)
     if values:
         propagate(merged)
-    layouts = {weights[node]: order for node, order in ground.layouts.items() if node in weights}
-    return merged, MergeReport(members=n, uses=tuple(engine.uses), apart=(), layouts=layouts)
+    return merged, MergeReport(members=n, uses=tuple(engine.uses), apart=())
 
 
 def _check(

@@ -25,8 +25,6 @@ def _linear(b: Builder, call: Call) -> Result:
         return _add_bias(b, b.call(aten.linear.default, x.node, weight.node), bias, x.rank)
     if not x.grouped:
         return _linear_shared_input(b, x, weight, bias)
-    # Laid out [g, I, O] the product of few rows reads the weight in the order it lies in.
-    b.prefer(weight, (0, 2, 1))
     rows = _rows(b, x)
     turned = b.call(aten.transpose.int, weight.node, 1, 2)
     if bias is None:

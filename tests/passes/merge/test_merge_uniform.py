@@ -61,19 +61,6 @@ def test_everything_shared_still_gives_stacked_outputs() -> None:
     assert set(report.counts) == {"shared"}
 
 
-def test_layout_hints_change_no_result() -> None:
-    programs = [program_from(mlp(), torch.randn(2, 8)) for _ in range(3)]
-    module, report = merge_uniform(programs[0], 3)
-    assert report.layouts
-    weights = stacked(programs)
-    laid = list(weights)
-    for number, order in report.layouts.items():
-        inverse = [order.index(i) for i in range(len(order))]
-        laid[number] = weights[number].permute(order).contiguous().permute(inverse)
-    x = torch.randn(3, 2, 8)
-    torch.testing.assert_close(module(x, *laid), module(x, *weights))
-
-
 def test_weights_prepared_once() -> None:
     programs = [program_from(cnn(), torch.randn(1, 3, 12, 12)) for _ in range(3)]
     module, _ = merge_uniform(programs[0], 3, values=True)

@@ -1,0 +1,38 @@
+"""The table of tile operations: what each is called, where its parts are, what it can carry.
+
+Nothing here imports a kernel: `encode` modules are light, `cpu` modules import numba and are only
+read when object code has to be made.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fusec.ir.stage import TileOp
+
+__all__ = ["TILE_OPS", "TileFolder"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileFolder:
+    """One folder of `fusec/kernels`: `reference.run`, `encode.encode`, `cpu.KERNELS`."""
+
+    package: str
+    epilogue: bool
+    """A pointwise program can be fused behind it, over `writes[0]`."""
+
+
+TILE_OPS: Mapping[TileOp, TileFolder] = {
+    TileOp.GEMM: TileFolder(package="fusec.kernels.gemm", epilogue=True),
+    TileOp.MATMUL: TileFolder(package="fusec.kernels.matmul", epilogue=True),
+    TileOp.CONV: TileFolder(package="fusec.kernels.conv", epilogue=True),
+    TileOp.POOL: TileFolder(package="fusec.kernels.pool", epilogue=False),
+    TileOp.NORM: TileFolder(package="fusec.kernels.norm", epilogue=True),
+    TileOp.SOFTMAX: TileFolder(package="fusec.kernels.softmax", epilogue=False),
+    TileOp.ATTENTION: TileFolder(package="fusec.kernels.attention", epilogue=False),
+    TileOp.REDUCE: TileFolder(package="fusec.kernels.reduce", epilogue=True),
+    TileOp.POINTWISE: TileFolder(package="fusec.kernels.pointwise", epilogue=False),
+    TileOp.GATHER: TileFolder(package="fusec.kernels.gather", epilogue=False),
+    TileOp.COPY: TileFolder(package="fusec.kernels.copy", epilogue=False),
+    TileOp.RNN: TileFolder(package="fusec.kernels.rnn", epilogue=False),
+}
+"""All but extern, which has no kernel."""

@@ -1,0 +1,69 @@
+"""Lower a template to stages. Nothing here needs torch: plans are lowered again when loaded.
+
+rows -> rule of the table -> stages over views -> outputs in buffers of their own
+"""
+
+from fusec.ir.extents import of, product
+from fusec.ir.stage import Buffer, BufferKind, Lowered, TileOp, dense
+from fusec.ir.template import Template, TensorSpec
+from fusec.passes.lower.builder import Lowering, Refused, Value
+from fusec.passes.lower.extern import extern
+from fusec.passes.lower.packing import layouts_of
+from fusec.passes.lower.table import LOWERINGS
+
+__all__ = ["lower"]
+
+
+def lower(template: Template) -> Lowered:
+    """Lower a template.
+
+    Rows without a lowering, or which their lowering refuses, become extern stages.
+
+    Cost: milliseconds per hundred rows; weights are not looked at.
+    """
+    low = Lowering(template, layouts_of(template))
+    first = len(template.body.arguments)
+    for i in range(len(template.body.rows)):
+        low.row = i
+        low.values[first + i] = _lower_row(low, i)
+    outputs, shapes = [], []
+    for number, result in enumerate(template.body.results):
+        spec = template.body.spec_of(result)
+        assert isinstance(spec, TensorSpec)
+        shape = tuple(of(d) for d in spec.shape)
+        view = low.view(result)
+        slot = len(low.buffers)
+        out = dense(slot, spec.dtype, shape)
+        low.buffers.append(
+            Buffer(
+                kind=BufferKind.OUTPUT,
+                dtype=spec.dtype,
+                elements=product(shape),
+                index=number,
+            )
+        )
+        low.emit(TileOp.COPY, [view], [out])
+        outputs.append(slot)
+        shapes.append(shape)
+    n = template.n_inputs
+    return Lowered(
+        buffers=tuple(low.buffers),
+        stages=tuple(low.stages),
+        inputs=tuple(range(n)),
+        outputs=tuple(outputs),
+        output_shapes=tuple(shapes),
+        weights=tuple(range(n, first)),
+        layouts=low.layouts,
+    )
+
+
+def _lower_row(low: Lowering, number: int) -> Value:
+    row = low.template.body.rows[number]
+    rule = LOWERINGS.get(row.op)
+    if rule is not None:
+        buffers, stages = len(low.buffers), len(low.stages)
+        try:
+            return rule(low, row)
+        except Refused:
+            del low.buffers[buffers:], low.stages[stages:]
+    return extern(low, row)

@@ -1,0 +1,99 @@
+"""Which weights are packed how: decided before any row is lowered, from all uses of each weight.
+
+A weight has one packed copy. It is packed when every row that reads it either proposes the same
+layout or can read panels; otherwise it stays plain.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from fusec.ir.stage import Layout, LayoutKind
+from fusec.ir.template import Arg, Ref, Row, Template, TensorSpec
+
+__all__ = ["PACKERS", "layouts_of", "panel_width", "plain"]
+
+Packer = Callable[[TensorSpec, Row], Layout | None]
+"""Propose a layout for a weight of this spec in this row."""
+
+_PREFERENCE = {48: 0, 64: 1, 32: 2, 16: 3}
+
+
+def panel_width(n: int) -> int:
+    """Choose the columns of a panel: least padding, then the widest up to 48.
+
+    48 keeps 24 sums of 8 rows in registers; 64 serves few rows at widths that 48 would pad.
+    """
+    return min(_PREFERENCE, key=lambda nr: (-(-n // nr) * nr, _PREFERENCE[nr]))
+
+
+def plain(spec: TensorSpec) -> Layout:
+    """Give the layout of a weight that is not packed."""
+    elements = 1
+    for extent in spec.shape:
+        elements *= int(extent)
+    order = tuple(range(len(spec.shape)))
+    return Layout(kind=LayoutKind.PLAIN, order=order, groups=1, k=1, n=elements, nr=1)
+
+
+def _linear(spec: TensorSpec, row: Row) -> Layout | None:
+    if spec.dtype != "float32" or len(spec.shape) != 2:
+        return None
+    n, k = (int(extent) for extent in spec.shape)
+    return Layout(kind=LayoutKind.PANELS, order=(1, 0), groups=1, k=k, n=n, nr=panel_width(n))
+
+
+PACKERS: Mapping[str, tuple[int, Packer]] = {
+    "aten.linear.default": (1, _linear),
+}
+"""Operator -> position of the weight among its operands, and what it proposes."""
+
+READS_PANELS: Mapping[str, int] = {}
+"""Operators that read panels of any layout, with the position of that operand."""
+
+
+def layouts_of(template: Template) -> tuple[Layout, ...]:
+    """Decide the layout of every weight of a template."""
+    n = template.n_inputs
+    proposals: list[set[Layout | None]] = [set() for _ in template.weights]
+    for row in template.body.rows:
+        for position, arg in enumerate((*row.args, *(v for _, v in row.kwargs))):
+            for number in _references(arg):
+                if n <= number < n + len(proposals):
+                    proposal = _proposal(template, row, position, number, arg)
+                    if proposal != "any":
+                        proposals[number - n].add(proposal)  # type: ignore[arg-type]
+    for result in template.body.results:
+        for number in _references(result):
+            if n <= number < n + len(proposals):
+                proposals[number - n].add(None)
+    return tuple(map(_decide, template.weights, proposals))
+
+
+def _proposal(
+    template: Template, row: Row, position: int, number: int, arg: Arg
+) -> "Layout | str | None":
+    if not isinstance(arg, Ref):
+        return None
+    if READS_PANELS.get(row.op) == position:
+        return "any"
+    spec = template.body.arguments[number]
+    where, packer = PACKERS.get(row.op, (-1, None))
+    if packer is None or position != where or not isinstance(spec, TensorSpec):
+        return None
+    return packer(spec, row)
+
+
+def _decide(spec: object, proposals: "set[Layout | None]") -> Layout:
+    assert isinstance(spec, TensorSpec)
+    if len(proposals) == 1:
+        (only,) = proposals
+        if only is not None:
+            return only
+    return plain(spec)
+
+
+def _references(arg: Arg) -> Sequence[int]:
+    if isinstance(arg, Ref):
+        return (arg.index,)
+    if isinstance(arg, tuple):
+        return [n for a in arg for n in _references(a)]
+    return ()

@@ -34,3 +34,9 @@ class LockedCache(Generic[T]):
             if self._limit is not None and len(self._entries) > self._limit:
                 self._entries.popitem(last=False)
             return kept
+
+    def drop(self, unwanted: Callable[[Hashable], bool]) -> None:
+        """Remove the entries whose keys are unwanted."""
+        with self._lock:
+            for key in [k for k in self._entries if unwanted(k)]:
+                del self._entries[key]

@@ -15,7 +15,7 @@ from fusec.kernels.torch_graph import dtype_name, from_numpy, torch_dtype
 __all__ = ["Choice", "Request", "Target", "read_request"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Choice:
     """A template with one member's packed weights, resolved: nothing is looked up later."""
 

@@ -196,6 +196,8 @@ class Lowered:
     output_shapes: tuple[tuple[Extent, ...], ...]
     weights: tuple[int, ...]
     """Slot of each template weight."""
+    weight_shapes: tuple[tuple[int, ...], ...]
+    """Plain shape of each template weight."""
     layouts: tuple[Layout, ...]
     """Of each template weight."""
 

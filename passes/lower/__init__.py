@@ -53,6 +53,11 @@ def lower(template: Template) -> Lowered:
         outputs=tuple(outputs),
         output_shapes=tuple(shapes),
         weights=tuple(range(n, first)),
+        weight_shapes=tuple(
+            tuple(int(d) for d in spec.shape)
+            for spec in template.weights
+            if isinstance(spec, TensorSpec)
+        ),
         layouts=low.layouts,
     )
 

@@ -1,0 +1,132 @@
+"""Inputs into address tables, outputs out of blocks: where rows of requests meet instances."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fusec.ir.dtypes import numpy_dtype
+from fusec.ir.extents import value
+from fusec.ir.template import Template
+from fusec.runtime.tile.layout import Class
+
+__all__ = ["Ports", "input_rows"]
+
+
+def input_rows(array: np.ndarray, axis: int | None, count: int) -> np.ndarray:
+    """Give an input's instances one after another in memory: the array itself if it is so.
+
+    Args:
+        array: C-contiguous, as the request has it.
+        axis: its batch axis; None: every instance gets all of it.
+        count: instances.
+    """
+    if count == 1 or axis == 0:
+        return array
+    if axis is None:
+        return np.ascontiguousarray(np.broadcast_to(array, (count, *array.shape)))
+    return np.ascontiguousarray(np.moveaxis(array, axis, 0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Output:
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    axis: int | None
+
+
+class Ports:
+    """The inputs and outputs of one class of requests."""
+
+    def __init__(self, cls: Class, template: Template, rows: Sequence[int | None]) -> None:
+        """Work out shapes.
+
+        Args:
+            cls: the class.
+            template: of all its requests.
+            rows: of each request in the class's order; None: the request runs whole.
+        """
+        lowered, symbols = cls.binding.code.lowered, cls.binding.symbols
+        self.cls, self.rows = cls, tuple(rows)
+        self.input_axes = template.input_axes
+        self.input_slots, self.output_slots = lowered.inputs, lowered.outputs
+        self._input_bytes = [int(cls.binding.sizes[slot]) for slot in lowered.inputs]
+        self._steps = np.arange(cls.instances, dtype=np.int64)
+        self._output_bytes = [int(cls.binding.sizes[slot]) for slot in lowered.outputs]
+        self._outputs = [
+            _Output(
+                numpy_dtype(lowered.buffers[slot].dtype),
+                tuple(value(e, symbols) for e in shape),
+                axis,
+            )
+            for slot, shape, axis in zip(
+                lowered.outputs, lowered.output_shapes, template.output_axes, strict=True
+            )
+        ]
+        self._single = all(n is None or n == 1 for n in rows)
+
+    def enter_inputs(
+        self, block: np.ndarray, requests: Sequence[Sequence[np.ndarray]], *, together: bool
+    ) -> list[np.ndarray]:
+        """Enter addresses of all inputs.
+
+        Args:
+            block: the class's rows of the address tables.
+            requests: inputs of each request in the class's order, C-contiguous.
+            together: some group spans requests, so that their inputs have to lie together.
+
+        Returns:
+            What must stay alive until the run ends.
+        """
+        held: list[np.ndarray] = []
+        for i, slot in enumerate(self.input_slots):
+            size = self._input_bytes[i]
+            arrays = [
+                input_rows(given[i], self.input_axes[i], n or 1)
+                for given, n in zip(requests, self.rows, strict=True)
+            ]
+            if together and len(arrays) > 1:
+                arrays = [np.concatenate([a.reshape(-1) for a in arrays])]
+            held += arrays
+            if len(arrays) == 1:
+                block[:, :, slot] = arrays[0].ctypes.data + self._steps * size
+            else:
+                starts = np.array([a.ctypes.data for a in arrays], dtype=np.int64)
+                if not self._single:
+                    counts = np.diff(self.cls.starts)
+                    first = np.repeat(np.asarray(self.cls.starts[:-1]), counts)
+                    starts = np.repeat(starts, counts) + (self._steps - first) * size
+                block[:, :, slot] = starts
+        return held
+
+    def enter_outputs(self, block: np.ndarray) -> list[np.ndarray]:
+        """Allocate a block per output, instances one after another, and enter the addresses."""
+        blocks = []
+        for slot, size, out in zip(
+            self.output_slots, self._output_bytes, self._outputs, strict=True
+        ):
+            memory = np.empty((self.cls.instances, *out.shape), dtype=out.dtype)
+            block[:, :, slot] = memory.ctypes.data + self._steps * size
+            blocks.append(memory)
+        return blocks
+
+    def answers(self, blocks: Sequence[np.ndarray]) -> list[tuple[np.ndarray, ...]]:
+        """Give each request's outputs, rows joined along their batch axes."""
+        if self._single:
+            return list(zip(*blocks, strict=True)) if blocks else [()] * len(self.rows)
+        starts = self.cls.starts
+        return [
+            tuple(
+                _joined(memory[a:b], out.axis, rows)
+                for memory, out in zip(blocks, self._outputs, strict=True)
+            )
+            for a, b, rows in zip(starts[:-1], starts[1:], self.rows, strict=True)
+        ]
+
+
+def _joined(instances: np.ndarray, axis: int | None, rows: int | None) -> np.ndarray:
+    if rows is None or axis is None or rows == 1:
+        return instances[0]
+    if axis == 0:
+        return instances.reshape(rows * instances.shape[1], *instances.shape[2:])
+    return np.concatenate(list(instances), axis=axis)

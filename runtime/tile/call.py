@@ -1,0 +1,123 @@
+"""One instance list ready to run: its program, tables and job. Not reentrant; calls are lent."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fusec.ir.errors import KernelError
+from fusec.ir.template import Template
+from fusec.runtime.pool import Pool
+from fusec.runtime.tile.answers import Ports
+from fusec.runtime.tile.build import Program
+from fusec.runtime.tile.engine import Job, Status, Word
+from fusec.runtime.tile.layout import Part
+from fusec.runtime.tile.memory import ArenaPool
+from fusec.runtime.tile.tables import Tables
+
+__all__ = ["SERVICES", "STATUS_TEXTS", "Call"]
+
+SERVICES = ("point_run",)
+"""Kernels that kernels call, by their word in the table of services; the status word follows."""
+
+STATUS_TEXTS = {1: "an index is out of range"}
+"""What a kernel reports in the status word."""
+
+
+class Call:
+    """A program with its memory."""
+
+    def __init__(
+        self,
+        program: Program,
+        parts: Sequence[Part],
+        templates: Sequence[Template],
+        rows: Sequence[int | None],
+        address: Callable[[str], int],
+    ) -> None:
+        """Lay out tables and ports.
+
+        Args:
+            program: built from `parts`.
+            parts: requests.
+            templates: of each request.
+            rows: of each request.
+            address: kernel name -> address.
+        """
+        self.program = program
+        self._tables = Tables(program, list(parts))
+        self._blocks = [self._tables.block(cls) for cls in program.classes]
+        self._ports = [
+            Ports(cls, templates[cls.parts[0]], [rows[p] for p in cls.parts])
+            for cls in program.classes
+        ]
+        self._order = [p for cls in program.classes for p in cls.parts]
+        self._n_requests = len(parts)
+        groups = [*program.chains, *(g for g, _ in program.cohorts)]
+        self._together = [
+            any(g.cls is cls and cls.part_of(g.start) != cls.part_of(g.stop - 1) for g in groups)
+            for cls in program.classes
+        ]
+        self._status = np.zeros(1, dtype=np.int64)
+        services = [address(name) for name in SERVICES]
+        self._services = np.array([*services, self._status.ctypes.data], dtype=np.int64)
+        self.job = Job(
+            program.table,
+            tables=self._tables.words.ctypes.data,
+            tables_stride=self._tables.words.strides[0],
+            services=self._services.ctypes.data,
+            workers=program.workers,
+        )
+
+    @property
+    def services(self) -> int:
+        """Address of the table of services: names this call to an extern stage."""
+        return int(self._services.ctypes.data)
+
+    def run(
+        self, pool: Pool, arenas: ArenaPool, inputs: Sequence[Sequence[np.ndarray]]
+    ) -> list[tuple[np.ndarray, ...]]:
+        """Run to the end.
+
+        Args:
+            pool: of workers.
+            arenas: lends the memory.
+            inputs: of each request, C-contiguous, of the right dtypes and shapes.
+
+        Raises:
+            KernelError: a kernel reports bad data.
+        """
+        region = arenas.take(self._tables.n_bytes)
+        held: list[np.ndarray] = []
+        outputs = []
+        for cls, ports, block, together in zip(
+            self.program.classes, self._ports, self._blocks, self._together, strict=True
+        ):
+            given = [inputs[p] for p in cls.parts]
+            held += ports.enter_inputs(block, given, together=together)
+            outputs.append(ports.enter_outputs(block))
+        self._tables.settle(region)
+        self.job.words[Word.SCRATCH] = region.address + self._tables.scratch_start
+        self.job.words[Word.SCRATCH_STRIDE] = self._tables.scratch_stride
+        try:
+            status = pool.run(self.job, self.program.workers)
+            while status is Status.RETREATED:
+                status = pool.run(self.job, self.program.workers)
+        finally:
+            arenas.give(region)
+        del held
+        code = int(self._status[0])
+        if code:
+            self._status[0] = 0
+            raise KernelError(STATUS_TEXTS.get(code, f"a kernel reports {code}"))
+        return self._in_order(outputs)
+
+    def _in_order(self, outputs: Sequence[Sequence[np.ndarray]]) -> list[tuple[np.ndarray, ...]]:
+        answers = [
+            a for p, blocks in zip(self._ports, outputs, strict=True) for a in p.answers(blocks)
+        ]
+        if len(self._ports) == 1 and self._order == list(range(self._n_requests)):
+            return answers
+        ordered: list[tuple[np.ndarray, ...]] = [()] * self._n_requests
+        for number, answer in zip(self._order, answers, strict=True):
+            ordered[number] = answer
+        return ordered

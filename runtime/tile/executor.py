@@ -1,0 +1,159 @@
+"""The native CPU executor: requests in, answers out, one super-kernel call for any mix."""
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from fusec.ir.stage import Lowered
+from fusec.ir.template import Template
+from fusec.kernels.library import address
+from fusec.runtime.cache import LockedCache
+from fusec.runtime.pool import pool
+from fusec.runtime.request import Choice
+from fusec.runtime.tile.bind import Binding
+from fusec.runtime.tile.build import build
+from fusec.runtime.tile.call import Call
+from fusec.runtime.tile.code import EXTERN, TemplateCode
+from fusec.runtime.tile.externs import Externs, RunExtern
+from fusec.runtime.tile.layout import Part
+from fusec.runtime.tile.memory import ArenaPool
+
+__all__ = ["NativeExecutor", "NativeRequest", "Prepared", "Wanted"]
+
+Answers = list[tuple[np.ndarray, ...]]
+Guard = Callable[[Call, Callable[[], Answers]], Answers]
+"""Runs a call, and raises what its extern stages raised."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wanted:
+    """Who is to run, without inputs: a member, its rows, the extents of the request."""
+
+    choice: Choice
+    rows: int | None
+    extents: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NativeRequest:
+    """One request with its inputs."""
+
+    choice: Choice
+    inputs: tuple[np.ndarray, ...]
+    """C-contiguous, dtypes and shapes checked."""
+    rows: int | None
+    extents: Mapping[str, int]
+
+
+class Prepared:
+    """An instance list that was seen before: nothing is planned again. Safe from many threads."""
+
+    def __init__(self, make: Callable[[], Call], arenas: ArenaPool, guard: Guard) -> None:
+        self._make, self._arenas, self._guard = make, arenas, guard
+        self._calls = [make()]
+
+    def run(self, inputs: Sequence[Sequence[np.ndarray]]) -> Answers:
+        """Answer every request.
+
+        Args:
+            inputs: of each request, C-contiguous, dtypes and shapes as prepared for.
+
+        Raises:
+            KernelError: a kernel or an extern stage reports bad data.
+        """
+        try:
+            call = self._calls.pop()
+        except IndexError:
+            call = self._make()
+        try:
+            return self._guard(call, lambda: call.run(pool(), self._arenas, inputs))
+        finally:
+            self._calls.append(call)
+
+
+class NativeExecutor:
+    """Runs instances of any templates as one tile program."""
+
+    def __init__(
+        self,
+        lowered: Callable[[Template], Lowered],
+        threads: int,
+        run_extern: RunExtern,
+    ) -> None:
+        """Make an executor.
+
+        Args:
+            lowered: template -> stages; injected, since the runtime does not know the passes.
+            threads: workers of a run.
+            run_extern: runs what has no kernel.
+        """
+        self._lowered, self._threads = lowered, threads
+        self._codes: LockedCache[TemplateCode] = LockedCache(limit=None)
+        self._bindings: LockedCache[Binding] = LockedCache(limit=128)
+        self._prepared: LockedCache[Prepared] = LockedCache(limit=64)
+        self._addresses: weakref.WeakKeyDictionary[Choice, np.ndarray] = weakref.WeakKeyDictionary()
+        self._arenas = ArenaPool()
+        self._externs = Externs(run_extern)
+
+    def run(self, requests: Sequence[NativeRequest]) -> Answers:
+        """Answer each request, in order."""
+        wanted = [Wanted(r.choice, r.rows, r.extents) for r in requests]
+        return self.prepare(wanted).run([r.inputs for r in requests])
+
+    def prepare(self, wanted: Sequence[Wanted]) -> Prepared:
+        """Plan an instance list, or find that it was planned before."""
+        key = tuple((w.choice, w.rows, tuple(w.extents.items())) for w in wanted)
+        return self._prepared.get(key, partial(self._plan, wanted))
+
+    def forget(self, choices: Sequence[Choice]) -> None:
+        """Drop what was planned for members that are gone, and their weights with it."""
+        gone = set(map(id, choices))
+        self._prepared.drop(lambda key: any(id(entry[0]) in gone for entry in key))
+
+    def code(self, template: Template) -> TemplateCode:
+        """Give a template's encoded stages, made once."""
+        return self._codes.get(template.key, lambda: TemplateCode(self._lowered(template)))
+
+    def binding(self, template: Template, extents: Mapping[str, int]) -> Binding:
+        """Give a template's code for one set of extents, made once while it comes again."""
+        key = (template.key, tuple(extents.items()))
+        return self._bindings.get(key, lambda: self._bind(template, extents))
+
+    def _plan(self, wanted: Sequence[Wanted]) -> Prepared:
+        parts = [
+            Part(self.binding(w.choice.template, w.extents), self._weights(w.choice), _count(w))
+            for w in wanted
+        ]
+        program = build(parts, self._threads, self._address)
+        templates = [w.choice.template for w in wanted]
+        rows = [w.rows for w in wanted]
+        make = partial(Call, program, parts, templates, rows, self._address)
+        has_extern = any(p.binding.code.externs for p in parts)
+        return Prepared(make, self._arenas, self._externs.guard if has_extern else _plainly)
+
+    def _bind(self, template: Template, extents: Mapping[str, int]) -> Binding:
+        binding = Binding(self.code(template), extents)
+        self._externs.enter(binding)
+        return binding
+
+    def _weights(self, choice: Choice) -> np.ndarray:
+        found = self._addresses.get(choice)
+        if found is None:
+            arrays = [np.frombuffer(blob.data, dtype=np.uint8) for blob in choice.weights]
+            found = np.array([a.ctypes.data for a in arrays], dtype=np.int64)
+            self._addresses[choice] = found
+        return found
+
+    def _address(self, kernel: str) -> int:
+        return self._externs.address if kernel == EXTERN else address(kernel)
+
+
+def _count(wanted: Wanted) -> int:
+    return 1 if wanted.rows is None else wanted.rows
+
+
+def _plainly(_: Call, run: Callable[[], Answers]) -> Answers:
+    return run()

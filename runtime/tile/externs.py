@@ -1,0 +1,126 @@
+"""Extern stages inside a native run: a callback that looks like a kernel and calls PyTorch.
+
+A worker that comes to such a task calls back into Python, for one instance, and goes on when that
+returns. What it raises is kept until the run is over.
+"""
+
+import ctypes
+import itertools
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar, overload
+
+import numpy as np
+
+from fusec.ir.dtypes import numpy_dtype
+from fusec.ir.stage import BufferKind, ExternCall, LayoutKind, View
+from fusec.kernels.memory import Memory
+from fusec.runtime.cache import LockedCache
+from fusec.runtime.tile.bind import Binding
+from fusec.runtime.tile.call import Call
+
+__all__ = ["KERNEL_TYPE", "Externs", "RunExtern"]
+
+T = TypeVar("T")
+RunExtern = Callable[
+    [ExternCall, Callable[[View], np.ndarray], Sequence[View], Mapping[str, int]], None
+]
+"""Run a row through PyTorch: (call, view -> its array, views to write, symbols)."""
+
+KERNEL_TYPE = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 8)
+"""The type of a kernel, and of the callback that stands for extern stages."""
+
+
+class Externs:
+    """The callback of one executor, and what it has to know."""
+
+    def __init__(self, run: RunExtern) -> None:
+        """Make the callback."""
+        self._run = run
+        self._numbers = itertools.count()
+        self._bound: weakref.WeakValueDictionary[int, Binding] = weakref.WeakValueDictionary()
+        self._errors: dict[int, BaseException] = {}
+        self._plain: LockedCache[np.ndarray] = LockedCache(limit=256)
+        self._callback = KERNEL_TYPE(self._called)
+        self.address = ctypes.cast(self._callback, ctypes.c_void_p).value or 0
+        """What a task has as its kernel."""
+
+    def enter(self, binding: Binding) -> None:
+        """Write into a binding's words how the callback finds its extern stages."""
+        if not binding.code.externs:
+            return
+        number = next(self._numbers)
+        self._bound[number] = binding
+        for stage in binding.code.externs:
+            start = int(binding.code.word_starts[stage])
+            binding.words[start : start + 2] = number, stage
+
+    def guard(self, call: Call, run: Callable[[], T]) -> T:
+        """Run, then raise what an extern stage raised meanwhile."""
+        try:
+            answers = run()
+        finally:
+            error = self._errors.pop(call.services, None)
+        if error is not None:
+            raise error
+        return answers
+
+    def _called(self, desc: int, bufs: int, *rest: int) -> None:
+        services = rest[-1]
+        if services in self._errors:
+            return
+        try:
+            number, stage = _memory(desc, 16, "int64").tolist()
+            binding = self._bound[number]
+            lowered = binding.code.lowered
+            extern = lowered.stages[stage].extern
+            assert extern is not None
+            addresses = _memory(bufs, 8 * len(lowered.buffers), "int64").tolist()
+            memory = Memory(_Buffers(binding, addresses, self._plain), binding.symbols)
+            self._run(extern, memory.array, lowered.stages[stage].writes, binding.symbols)
+        except BaseException as e:  # noqa: BLE001  (raised again by `guard`)
+            self._errors[services] = e
+
+
+class _Buffers(Sequence[np.ndarray]):
+    """An instance's buffers as flat arrays; packed weights unpacked."""
+
+    def __init__(
+        self, binding: Binding, addresses: Sequence[int], plain: LockedCache[np.ndarray]
+    ) -> None:
+        self._binding, self._addresses, self._plain = binding, addresses, plain
+
+    def __len__(self) -> int:
+        return len(self._addresses)
+
+    @overload
+    def __getitem__(self, slot: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, slot: slice) -> Sequence[np.ndarray]: ...
+    def __getitem__(self, slot: int | slice) -> np.ndarray | Sequence[np.ndarray]:
+        if isinstance(slot, slice):
+            return [self[i] for i in range(*slot.indices(len(self)))]
+        lowered = self._binding.code.lowered
+        buffer = lowered.buffers[slot]
+        address = self._addresses[slot]
+        flat = _memory(address, int(self._binding.sizes[slot]), buffer.dtype)
+        if buffer.kind is not BufferKind.WEIGHT:
+            return flat
+        layout = lowered.layouts[buffer.index]
+        if layout.kind is LayoutKind.PLAIN:
+            return flat
+        return self._plain.get(
+            (address, id(self._binding.code)), lambda: self._unpack(buffer.index, flat)
+        )
+
+    def _unpack(self, weight: int, flat: np.ndarray) -> np.ndarray:
+        from fusec.kernels.gemm.pack import unpack
+
+        lowered = self._binding.code.lowered
+        return unpack(lowered.layouts[weight], lowered.weight_shapes[weight], flat).reshape(-1)
+
+
+def _memory(address: int, n_bytes: int, dtype: str) -> np.ndarray:
+    if not n_bytes:
+        return np.empty(0, dtype=numpy_dtype(dtype))
+    return np.frombuffer((ctypes.c_char * n_bytes).from_address(address), numpy_dtype(dtype))

@@ -1,0 +1,119 @@
+"""Who runs together: requests of equal templates and extents in one class, cut into groups.
+
+    parts (requests)  ->  classes (equal binding, equal weights adjacent)  ->  groups of instances
+
+A group's instances lie one after another in memory. Where neighbours share a stage's weights, its
+rows become one range, so that weights are read once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fusec.runtime.tile.bind import Binding
+
+__all__ = ["Class", "Group", "Part", "classes_of", "groups_of"]
+
+_TASK_NS = 200_000
+_HEAVY_WEIGHTS_BYTES = 1 << 18
+"""From here on weights do not stay in a core's cache between groups: rows stay together."""
+_CHAIN_ARENA_BYTES, _HEAVY_ARENA_BYTES = 1 << 19, 1 << 23
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One request: a bound template, the addresses of one member's weights, so many instances."""
+
+    binding: Binding
+    weights: np.ndarray
+    """Address of each template weight, int64."""
+    count: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Class:
+    """Requests with one binding; their instances are numbered in this order."""
+
+    binding: Binding
+    parts: tuple[int, ...]
+    """Numbers of the requests, equal weights adjacent."""
+    starts: tuple[int, ...]
+    """First instance of each part, and the end."""
+    weights: np.ndarray
+    """[parts, weights] addresses."""
+
+    @property
+    def instances(self) -> int:
+        """How many instances."""
+        return self.starts[-1]
+
+    def part_of(self, instance: int) -> int:
+        """Give the position of the part that an instance belongs to."""
+        return int(np.searchsorted(self.starts, instance, side="right")) - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Instances start .. stop of a class that one chain of tasks, or one cohort, runs."""
+
+    cls: Class
+    start: int
+    stop: int
+    mixed: bool
+    """Spans requests whose weights are not all the same."""
+
+    @property
+    def cost_ns(self) -> float:
+        """Rough cost."""
+        return self.cls.binding.instance_ns * (self.stop - self.start)
+
+
+def classes_of(parts: Sequence[Part]) -> list[Class]:
+    """Sort requests into classes; the order of classes is that of their first requests."""
+    by_binding: dict[int, list[int]] = {}
+    for number, part in enumerate(parts):
+        if part.count:
+            by_binding.setdefault(id(part.binding), []).append(number)
+    classes = []
+    for numbers in by_binding.values():
+        if len(numbers) > 1:
+            numbers.sort(key=lambda n: parts[n].weights.tobytes())
+        counts = [parts[n].count for n in numbers]
+        starts = (0, *np.cumsum(counts).tolist())
+        weights = np.stack([parts[n].weights for n in numbers])
+        classes.append(Class(parts[numbers[0]].binding, tuple(numbers), starts, weights))
+    return classes
+
+
+def groups_of(cls: Class, workers: int) -> list[Group]:
+    """Cut a class into groups: neighbours that share most of their weights stay together."""
+    groups = []
+    for first, last in _families(cls):
+        start, stop = cls.starts[first], cls.starts[last]
+        mixed = last - first > 1 and bool((cls.weights[first:last] != cls.weights[first]).any())
+        size = _group_size(cls.binding, stop - start, workers)
+        groups += [Group(cls, at, min(at + size, stop), mixed) for at in range(start, stop, size)]
+    return groups
+
+
+def _families(cls: Class) -> list[tuple[int, int]]:
+    """Runs of parts, each sharing most of its weight bytes with the one before."""
+    n = len(cls.parts)
+    if n == 1:
+        return [(0, 1)]
+    binding = cls.binding
+    sizes = binding.sizes[list(binding.code.lowered.weights)]
+    shared = (cls.weights[1:] == cls.weights[:-1]) @ sizes
+    cuts = [0, *(np.flatnonzero(2 * shared < binding.weight_bytes) + 1).tolist(), n]
+    return list(zip(cuts[:-1], cuts[1:], strict=True))
+
+
+def _group_size(binding: Binding, count: int, workers: int) -> int:
+    if count == 1:
+        return 1
+    arena = max(1, binding.arena_bytes)
+    if binding.weight_bytes >= _HEAVY_WEIGHTS_BYTES:
+        return max(1, min(-(-count // workers), _HEAVY_ARENA_BYTES // arena))
+    by_time = max(1, int(_TASK_NS / binding.instance_ns))
+    return max(1, min(by_time, _CHAIN_ARENA_BYTES // arena, -(-count // workers)))

@@ -126,7 +126,9 @@ class Ports:
 
 def _joined(instances: np.ndarray, axis: int | None, rows: int | None) -> np.ndarray:
     if rows is None or axis is None or rows == 1:
-        return instances[0]
+        first: np.ndarray = instances[0]
+        return first
     if axis == 0:
         return instances.reshape(rows * instances.shape[1], *instances.shape[2:])
-    return np.concatenate(list(instances), axis=axis)
+    joined: np.ndarray = np.concatenate(list(instances), axis=axis)
+    return joined

@@ -8,6 +8,7 @@ worker without work. Queue: cohorts first, their stages in turn, then chains, th
 """
 
 import heapq
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -144,7 +145,7 @@ class _StageTable:
         own = cls.weights[first : last + 1][:, columns]
         changes = np.flatnonzero((own[1:] != own[:-1]).any(axis=1)) + first + 1
         cuts = [group.start, *(cls.starts[p] for p in changes), group.stop]
-        return list(zip(cuts[:-1], cuts[1:], strict=True))
+        return list(itertools.pairwise(cuts))
 
 
 def _cut(
@@ -193,18 +194,16 @@ def _cohorts(shared: Sequence[Group]) -> list[Group]:
     cohorts: list[Group] = []
     for group in sorted(shared, key=lambda g: (id(g.cls), g.start)):
         last = cohorts[-1] if cohorts else None
-        if (
-            last
-            and last.cls is group.cls
-            and last.stop == group.start
-            and last.mixed == group.mixed
-        ):
-            same = (group.cls.weights == group.cls.weights[0]).all()
-            if same or group.mixed:
-                cohorts[-1] = Group(group.cls, last.start, group.stop, group.mixed)
-                continue
-        cohorts.append(group)
+        if last and _follows(group, last):
+            cohorts[-1] = Group(group.cls, last.start, group.stop, group.mixed, group.family)
+        else:
+            cohorts.append(group)
     return cohorts
+
+
+def _follows(group: Group, last: Group) -> bool:
+    """Tell whether a group goes on where another ends, in one family."""
+    return last.cls is group.cls and last.stop == group.start and last.family == group.family
 
 
 def _add_cohorts(

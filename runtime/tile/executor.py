@@ -1,7 +1,7 @@
 """The native CPU executor: requests in, answers out, one super-kernel call for any mix."""
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -111,7 +111,7 @@ class NativeExecutor:
     def forget(self, choices: Sequence[Choice]) -> None:
         """Drop what was planned for members that are gone, and their weights with it."""
         gone = set(map(id, choices))
-        self._prepared.drop(lambda key: any(id(entry[0]) in gone for entry in key))
+        self._prepared.drop(lambda key: any(id(entry[0]) in gone for entry in _entries(key)))
 
     def code(self, template: Template) -> TemplateCode:
         """Give a template's encoded stages, made once."""
@@ -149,6 +149,11 @@ class NativeExecutor:
 
     def _address(self, kernel: str) -> int:
         return self._externs.address if kernel == EXTERN else address(kernel)
+
+
+def _entries(key: Hashable) -> Sequence[tuple[Choice, int | None, object]]:
+    assert isinstance(key, tuple)
+    return key
 
 
 def _count(wanted: Wanted) -> int:

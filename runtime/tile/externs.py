@@ -109,9 +109,8 @@ class _Buffers(Sequence[np.ndarray]):
         layout = lowered.layouts[buffer.index]
         if layout.kind is LayoutKind.PLAIN:
             return flat
-        return self._plain.get(
-            (address, id(self._binding.code)), lambda: self._unpack(buffer.index, flat)
-        )
+        key = (address, id(self._binding.code))
+        return self._plain.get(key, lambda: self._unpack(buffer.index, flat))
 
     def _unpack(self, weight: int, flat: np.ndarray) -> np.ndarray:
         from fusec.kernels.gemm.pack import unpack
@@ -123,4 +122,5 @@ class _Buffers(Sequence[np.ndarray]):
 def _memory(address: int, n_bytes: int, dtype: str) -> np.ndarray:
     if not n_bytes:
         return np.empty(0, dtype=numpy_dtype(dtype))
-    return np.frombuffer((ctypes.c_char * n_bytes).from_address(address), numpy_dtype(dtype))
+    window = memoryview((ctypes.c_char * n_bytes).from_address(address)).cast("B")
+    return np.frombuffer(window, dtype=numpy_dtype(dtype))

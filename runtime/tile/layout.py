@@ -6,6 +6,7 @@ A group's instances lie one after another in memory. Where neighbours share a st
 rows become one range, so that weights are read once.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,6 +63,8 @@ class Group:
     stop: int
     mixed: bool
     """Spans requests whose weights are not all the same."""
+    family: int
+    """Groups of one family share most of their weights."""
 
     @property
     def cost_ns(self) -> float:
@@ -89,11 +92,13 @@ def classes_of(parts: Sequence[Part]) -> list[Class]:
 def groups_of(cls: Class, workers: int) -> list[Group]:
     """Cut a class into groups: neighbours that share most of their weights stay together."""
     groups = []
-    for first, last in _families(cls):
+    for family, (first, last) in enumerate(_families(cls)):
         start, stop = cls.starts[first], cls.starts[last]
         mixed = last - first > 1 and bool((cls.weights[first:last] != cls.weights[first]).any())
         size = _group_size(cls.binding, stop - start, workers)
-        groups += [Group(cls, at, min(at + size, stop), mixed) for at in range(start, stop, size)]
+        groups += [
+            Group(cls, at, min(at + size, stop), mixed, family) for at in range(start, stop, size)
+        ]
     return groups
 
 
@@ -106,7 +111,7 @@ def _families(cls: Class) -> list[tuple[int, int]]:
     sizes = binding.sizes[list(binding.code.lowered.weights)]
     shared = (cls.weights[1:] == cls.weights[:-1]) @ sizes
     cuts = [0, *(np.flatnonzero(2 * shared < binding.weight_bytes) + 1).tolist(), n]
-    return list(zip(cuts[:-1], cuts[1:], strict=True))
+    return list(itertools.pairwise(cuts))
 
 
 def _group_size(binding: Binding, count: int, workers: int) -> int:

@@ -1,29 +1,29 @@
 """Addresses of native kernels by name: `address("gemm_f32")`.
 
-A kernel's name begins with its library's: `gemm_f32` is in `fusec/kernels/gemm/cpu.py`, `engine_run`
-in `fusec/runtime/tile/engine_cpu.py`. The first address asked of a library compiles all its kernels
-or, from the second process on, loads the object that the first one left in the cache; then numba is
-never imported. Code stays loaded for the life of the process.
+A kernel's name begins with its library's: `gemm_f32` is in `fusec/kernels/gemm/cpu.py`, and
+`engine_run` in `fusec/runtime/tile/engine_cpu.py`. The first address asked of a library compiles
+all its kernels or, from the second process on, loads the object that the first one left in the
+cache; then numba is never imported. Code stays loaded for the life of the process.
 
-    from fusec.kernels.library import address
+    from fusec.kernels.library import address, prepare
+    prepare(["gemm", "pointwise"])           builds what is missing, in parallel; not needed
     run = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 8)(address("gemm_f32"))
 
 To look at what became of a kernel: `python -m fusec.kernels.codegen.show gemm > gemm.s`.
 """
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
-
-import llvmlite.binding as llvm
+import threading
+from collections.abc import Callable, Iterable, Mapping
 
 from fusec.ir.errors import KernelError
-from fusec.kernels.codegen.target import processor, target_machine
+from fusec.kernels.cache import load_object, store_object
+from fusec.kernels.codegen.link import Linker
+from fusec.kernels.codegen.target import symbol_of
+from fusec.kernels.fingerprint import fingerprint
 from fusec.kernels.table import TILE_OPS
 
-__all__ = ["LIBRARIES", "address", "library_of"]
+__all__ = ["LIBRARIES", "address", "library_of", "prepare"]
 
 LIBRARIES: Mapping[str, str] = {
     **{folder.package.rpartition(".")[2]: f"{folder.package}.cpu" for folder in TILE_OPS.values()},
@@ -50,37 +50,75 @@ def address(name: str) -> int:
 
     Raises:
         KernelError: no such kernel, or it does not build.
+
+    Cost: 1 to 2 ms for the first kernel of a cached library, else seconds.
     """
-    found: int = _loaded(library_of(name)).engine.get_function_address(f"fusec_{name}")
+    library = library_of(name)
+    found = _code().address(library, symbol_of(name))
     if not found:
-        raise KernelError(f"{LIBRARIES[library_of(name)]} has no kernel {name!r}")
+        raise KernelError(f"{LIBRARIES[library]} has no kernel {name!r}")
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    engine: Any
+def prepare(
+    libraries: Iterable[str], progress: Callable[[str, int, int], None] | None = None
+) -> None:
+    """Load libraries, building those that are not cached side by side in processes of their own.
+
+    Args:
+        libraries: keys of `LIBRARIES`.
+        progress: told a library's name, how many are built by then, and how many are to be built.
+
+    Raises:
+        KernelError: one does not build.
+    """
+    _code().prepare(libraries, progress or (lambda library, done, total: None))
+
+
+class _Code:
+    """The machine code of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._linker = Linker()
+        self._linked: set[str] = set()
+
+    def address(self, library: str, symbol: str) -> int:
+        with self._lock:
+            if library not in self._linked and not self._from_cache(library):
+                from fusec.kernels.build import build
+
+                self._take(library, build(LIBRARIES[library]))
+            return self._linker.address(symbol)
+
+    def prepare(self, libraries: Iterable[str], progress: Callable[[str, int, int], None]) -> None:
+        with self._lock:
+            wanted = sorted(set(libraries) - self._linked)
+            missing = [library for library in wanted if not self._from_cache(library)]
+            if not missing:
+                return
+            from fusec.kernels.build import build_apart
+
+            built = build_apart({library: LIBRARIES[library] for library in missing})
+            for done, (library, code) in enumerate(built, start=1):
+                self._take(library, code)
+                progress(library, done, len(missing))
+
+    def _from_cache(self, library: str) -> bool:
+        key = fingerprint(LIBRARIES[library])
+        code = load_object(library, key) if key else None
+        if code is not None:
+            self._linker.add(code)
+            self._linked.add(library)
+        return code is not None
+
+    def _take(self, library: str, code: bytes) -> None:
+        self._linker.add(code)
+        self._linked.add(library)
+        if key := fingerprint(LIBRARIES[library]):
+            store_object(library, key, code)
 
 
 @functools.cache
-def _loaded(library: str) -> _Loaded:
-    return _Loaded(_link(_built(library)))
-
-
-def _built(library: str) -> bytes:
-    from fusec.kernels.codegen.emit import emit
-
-    sources = import_module(LIBRARIES[library]).KERNELS
-    for source in sources:
-        if library_of(source.name) != library:
-            raise KernelError(f"{LIBRARIES[library]}: {source.name!r} must begin with {library}_")
-    return emit(sources)
-
-
-def _link(code: bytes) -> Any:
-    """Load an object: about a millisecond."""
-    machine = target_machine(processor())
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    return engine
+def _code() -> _Code:
+    return _Code()

@@ -27,9 +27,9 @@ from numba.core.registry import cpu_target
 
 from fusec.ir.errors import KernelError
 from fusec.kernels.codegen.symbols import undefined_symbols
-from fusec.kernels.codegen.target import Processor, processor, target_machine
+from fusec.kernels.codegen.target import Processor, processor, symbol_of, target_machine
 
-__all__ = ["ALLOWED", "KernelSource", "emit", "symbol_of"]
+__all__ = ["ALLOWED", "KernelSource", "emit", "emit_module"]
 
 ALLOWED = frozenset({
     "memcpy", "memset", "memmove", "syscall", "clock_gettime",
@@ -51,11 +51,6 @@ class KernelSource:
     arguments: int = 8
     gives: bool = False
     """The function returns an int64."""
-
-
-def symbol_of(name: str) -> str:
-    """Give the object's symbol for a kernel."""
-    return f"fusec_{name}"
 
 
 def emit(sources: Sequence[KernelSource], cpu: Processor | None = None) -> bytes:
@@ -120,7 +115,7 @@ def emit_module(sources: Sequence[KernelSource], cpu: Processor | None = None) -
     return Emitted(module, machine)
 
 
-class _Library(AOTCodeLibrary):  # type: ignore[misc]
+class _Library(AOTCodeLibrary):
     """Code that numba does not optimise: that is done once, for all kernels together."""
 
     def _optimize_functions(self, ll_module: Any) -> None:
@@ -136,7 +131,7 @@ class _Library(AOTCodeLibrary):  # type: ignore[misc]
         return address
 
 
-class _Codegen(AOTCPUCodegen):  # type: ignore[misc]
+class _Codegen(AOTCPUCodegen):
     _library_class = _Library
 
     def set_env(self, env_name: str, env: Any) -> None:

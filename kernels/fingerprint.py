@@ -1,0 +1,108 @@
+"""What the object code of a library depends on, as one digest, found without importing numba.
+
+The sources are those of the library's module and of every fusec module that it imports, in turn:
+read as text, since importing a `cpu` module means importing numba.
+"""
+
+import functools
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import fusec.ir
+from fusec.kernels.codegen.target import processor
+
+__all__ = ["fingerprint", "sources_of"]
+
+_FORMAT = b"1"
+_IMPORT = re.compile(
+    rb"^[ \t]*(?:from[ \t]+(fusec[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)"
+    rb"|import[ \t]+(fusec[\w.]*))",
+    re.MULTILINE,
+)
+_NAME = re.compile(rb"\w+")
+
+
+def fingerprint(module: str) -> bytes | None:
+    """Give the digest for a module of kernels; `None` where sources cannot be read.
+
+    Args:
+        module: full name, such as `fusec.kernels.gemm.cpu`.
+
+    Cost: reading about 20 small files, once per process each.
+    """
+    versions = _versions()
+    sources = sources_of(module)
+    if versions is None or not sources:
+        return None
+    cpu = processor()
+    parts = [_FORMAT, versions, sys.version.encode(), module.encode()]
+    parts += [cpu.triple.encode(), cpu.name.encode(), cpu.features.encode()]
+    for name in sorted(sources):
+        text = _text(name)
+        assert text is not None
+        parts += [name.encode(), text]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.digest()
+
+
+def sources_of(module: str) -> frozenset[str]:
+    """Give the names of a module and of all fusec modules that it imports, in turn."""
+    found: set[str] = set()
+    todo = [module, "fusec.kernels.codegen.emit"]
+    while todo:
+        name = todo.pop()
+        if name in found or _text(name) is None:
+            continue
+        found.add(name)
+        todo += _imports(name)
+    return frozenset(found) if module in found else frozenset()
+
+
+@functools.cache
+def _imports(module: str) -> tuple[str, ...]:
+    return tuple(_named(_text(module) or b""))
+
+
+def _named(text: bytes) -> Iterator[str]:
+    for home, names, plain in _IMPORT.findall(text):
+        yield (home or plain).decode()
+        # A name may be a module of its own.
+        for name in _NAME.findall(names):
+            yield f"{home.decode()}.{name.decode()}"
+
+
+@functools.cache
+def _text(module: str) -> bytes | None:
+    """Read the source of a fusec module; `None` if there is no such module."""
+    _, *parts = module.split(".")
+    base = os.path.join(os.path.dirname(fusec.ir.__path__[0]), *parts)
+    for path in (os.path.join(base, "__init__.py"), base + ".py"):
+        try:
+            with open(path, "rb") as stream:
+                return stream.read()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return None
+
+
+@functools.cache
+def _versions() -> bytes | None:
+    """Read what numba and llvmlite say about their versions."""
+    texts = []
+    for package in ("numba", "llvmlite"):
+        spec = find_spec(package)
+        if spec is None or spec.origin is None:
+            return None
+        try:
+            with open(os.path.join(os.path.dirname(spec.origin), "_version.py"), "rb") as stream:
+                texts.append(stream.read())
+        except OSError:
+            return None
+    return b"\0".join(texts)

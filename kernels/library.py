@@ -27,6 +27,7 @@ __all__ = ["LIBRARIES", "address", "library_of", "prepare"]
 
 LIBRARIES: Mapping[str, str] = {
     **{folder.package.rpartition(".")[2]: f"{folder.package}.cpu" for folder in TILE_OPS.values()},
+    "arrays": "fusec.runtime.tile.arrays_cpu",
     "engine": "fusec.runtime.tile.engine_cpu",
 }
 """First part of a kernel's name -> the module whose `KERNELS` has it."""

@@ -1,0 +1,62 @@
+"""Run one stage through its reference and its native kernel, without a planner."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+
+import numpy as np
+
+from fusec.ir.extents import value
+from fusec.ir.stage import Buffer, Stage
+from fusec.kernels.encoded import Encoded
+from fusec.kernels.library import address
+from fusec.kernels.memory import Memory
+from fusec.kernels.table import TILE_OPS
+
+__all__ = ["Cut", "run_native", "run_reference"]
+
+Flats = Sequence[np.ndarray]
+Cut = tuple[int, int, int, int]
+"""lo, hi, lo2, hi2 of one task."""
+
+
+def run_reference(stage: Stage, flats: Flats, symbols: Mapping[str, int] | None = None) -> None:
+    """Run the reference kernel over flat buffers, by slot."""
+    package = TILE_OPS[stage.op].package
+    import_module(f"{package}.reference").run(stage, Memory(flats, symbols or {}))
+
+
+def run_native(
+    stage: Stage,
+    buffers: Sequence[Buffer],
+    flats: Flats,
+    cuts: Sequence[Cut] | None = None,
+    symbols: Mapping[str, int] | None = None,
+) -> Encoded:
+    """Run the native kernel over flat buffers, in one task or in the cuts given.
+
+    Args:
+        stage: what to run.
+        buffers: for the encoder.
+        flats: by slot, contiguous; written in place.
+        cuts: tasks in order; by default all items in one.
+        symbols: values of the symbols.
+    """
+    symbols = symbols or {}
+    encoded: Encoded = import_module(f"{TILE_OPS[stage.op].package}.encode").encode(stage, buffers)
+    words = np.array([value(word, symbols) for word in encoded.words], np.int64)
+    table = np.array([flat.ctypes.data for flat in flats], np.int64)
+    scratch = np.full(value(encoded.scratch_bytes, symbols) + 64 + 64, 0xFF, np.uint8)
+    aligned = -(-scratch.ctypes.data // 64) * 64
+    end = aligned + value(encoded.scratch_bytes, symbols) - scratch.ctypes.data
+    machine = stage.point is not None
+    services = np.array([address("pointwise_program") if machine else 0], np.int64)
+    run = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 8)(address(encoded.kernel))
+    all_items = (0, value(encoded.items, symbols), 0, value(encoded.items2, symbols))
+    for lo, hi, lo2, hi2 in [all_items] if cuts is None else cuts:
+        scratch[:] = 0xFF  # NaN everywhere: nothing may be left over from another task
+        run(words.ctypes.data, table.ctypes.data, lo, hi, lo2, hi2, aligned, services.ctypes.data)
+        assert (scratch[end:] == 0xFF).all(), "the kernel wrote behind its scratch memory"
+    return encoded

@@ -19,20 +19,31 @@ class TileFolder:
     package: str
     epilogue: bool
     """A pointwise program can be fused behind it, over `writes[0]`."""
+    writes_strided: bool = False
+    """It writes any rows: all axes of `writes[0]` but the last may step anyhow."""
+    bare: tuple[tuple[str, str], ...] = ()
+    """Attributes of stages that carry no program all the same."""
 
 
 TILE_OPS: Mapping[TileOp, TileFolder] = {
-    TileOp.GEMM: TileFolder(package="fusec.kernels.gemm", epilogue=True),
+    TileOp.GEMM: TileFolder(package="fusec.kernels.gemm", epilogue=True, writes_strided=True),
     TileOp.MATMUL: TileFolder(package="fusec.kernels.matmul", epilogue=True),
-    TileOp.CONV: TileFolder(package="fusec.kernels.conv", epilogue=True),
+    TileOp.CONV: TileFolder(package="fusec.kernels.conv", epilogue=True, writes_strided=True),
     TileOp.POOL: TileFolder(package="fusec.kernels.pool", epilogue=False),
-    TileOp.NORM: TileFolder(package="fusec.kernels.norm", epilogue=True),
+    TileOp.NORM: TileFolder(package="fusec.kernels.norm", epilogue=True, writes_strided=True),
     TileOp.SOFTMAX: TileFolder(package="fusec.kernels.softmax", epilogue=False),
     TileOp.ATTENTION: TileFolder(package="fusec.kernels.attention", epilogue=False),
-    TileOp.REDUCE: TileFolder(package="fusec.kernels.reduce", epilogue=True),
-    TileOp.POINTWISE: TileFolder(package="fusec.kernels.pointwise", epilogue=False),
+    TileOp.REDUCE: TileFolder(
+        package="fusec.kernels.reduce",
+        epilogue=True,
+        writes_strided=True,
+        bare=(("form", "where"), ("form", "scan")),
+    ),
+    TileOp.POINTWISE: TileFolder(
+        package="fusec.kernels.pointwise", epilogue=False, writes_strided=True
+    ),
     TileOp.GATHER: TileFolder(package="fusec.kernels.gather", epilogue=False),
-    TileOp.COPY: TileFolder(package="fusec.kernels.copy", epilogue=False),
+    TileOp.COPY: TileFolder(package="fusec.kernels.copy", epilogue=False, writes_strided=True),
     TileOp.RNN: TileFolder(package="fusec.kernels.rnn", epilogue=False),
 }
 """All but extern, which has no kernel."""

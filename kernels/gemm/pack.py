@@ -31,11 +31,12 @@ def pack(layout: Layout, array: Array) -> Flat:
     if layout.kind is LayoutKind.PLAIN:
         return np.ascontiguousarray(array).reshape(-1)
     groups, k, n, nr = layout.groups, layout.k, layout.n, layout.nr
-    matrix = array.transpose(layout.order).reshape(groups, k, n)
+    split = array.reshape(layout.split) if layout.split else array
+    matrix = split.transpose(layout.order).reshape(groups, k, n)
     panels = np.empty((groups, -(-n // nr), k, nr), array.dtype)
     whole = n // nr
-    split = matrix[:, :, : whole * nr].reshape(groups, k, whole, nr)
-    panels[:, :whole] = split.transpose(0, 2, 1, 3)
+    full = matrix[:, :, : whole * nr].reshape(groups, k, whole, nr)
+    panels[:, :whole] = full.transpose(0, 2, 1, 3)
     if whole * nr < n:
         panels[:, whole, :, : n - whole * nr] = matrix[:, :, whole * nr :]
         panels[:, whole, :, n - whole * nr :] = 0
@@ -53,9 +54,10 @@ def unpack(layout: Layout, shape: Sequence[int], flat: Flat) -> Array:
     if layout.kind is LayoutKind.PLAIN:
         return flat.reshape(tuple(shape))
     matrix = matrices(flat, layout.groups, layout.k, layout.n, layout.nr)
-    turned = matrix.reshape([shape[axis] for axis in layout.order])
-    back = [layout.order.index(axis) for axis in range(len(shape))]
-    return np.ascontiguousarray(turned.transpose(back))
+    split = layout.split or shape
+    turned = matrix.reshape([split[axis] for axis in layout.order])
+    back = [layout.order.index(axis) for axis in range(len(split))]
+    return np.ascontiguousarray(turned.transpose(back)).reshape(tuple(shape))
 
 
 def matrices(flat: Flat, groups: int, k: int, n: int, nr: int) -> Array:

@@ -10,6 +10,8 @@ symbols, bound per instance. Offsets and strides count elements. A buffer holds 
 instances that run together have their copies of it one after another without a gap.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -33,6 +35,7 @@ __all__ = [
     "View",
     "dense",
     "packed_elements",
+    "plain_layout",
 ]
 
 
@@ -101,8 +104,8 @@ class LayoutKind(StrEnum):
 class Layout:
     """From a template weight's plain array to its packed bytes, and back.
 
-    `array.transpose(order).reshape(groups, K, N)` is the matrix, or `groups` of them. A plain
-    layout has `nr` 1, one group, one row and all elements as its columns.
+    `array.reshape(split).transpose(order).reshape(groups, K, N)` is the matrix, or `groups` of
+    them. A plain layout has `nr` 1, one group, one row and all elements as its columns.
     """
 
     kind: LayoutKind
@@ -111,6 +114,8 @@ class Layout:
     k: int
     n: int
     nr: int
+    split: tuple[int, ...] = ()
+    """Shape in which `order` counts axes; () is the template's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +210,12 @@ class Lowered:
 def packed_elements(layout: Layout) -> int:
     """Count the elements of a packed weight, padding included."""
     return layout.groups * -(-layout.n // layout.nr) * layout.nr * layout.k
+
+
+def plain_layout(shape: Sequence[int]) -> Layout:
+    """Give the layout of a weight that is not packed."""
+    order = tuple(range(len(shape)))
+    return Layout(kind=LayoutKind.PLAIN, order=order, groups=1, k=1, n=math.prod(shape), nr=1)
 
 
 def dense(slot: int, dtype: str, shape: tuple[Extent | str, ...]) -> View:

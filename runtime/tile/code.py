@@ -1,6 +1,6 @@
 """A template's stages as native code wants them: words, ranges, costs; extents still symbolic."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -46,6 +46,9 @@ def _bytes(shape: Sequence[Extent], dtype: str) -> Extent:
     return total
 
 
+Encoder = Callable[[Stage, Sequence[Buffer]], Encoded]
+
+
 @dataclass(frozen=True, slots=True)
 class Lifetime:
     """Stages from the first that writes an arena buffer to the last that touches it."""
@@ -62,13 +65,12 @@ class TemplateCode:
     once and gathers.
     """
 
-    def __init__(self, lowered: Lowered) -> None:
+    def __init__(self, lowered: Lowered, encode: Encoder = encode_stage) -> None:
         """Encode all stages."""
         self.lowered = lowered
-        self.stages = tuple(encode_stage(s, lowered.buffers) for s in lowered.stages)
+        self.stages = tuple(encode(s, lowered.buffers) for s in lowered.stages)
         self.weights = tuple(tuple(sorted(weights_of(s, lowered.buffers))) for s in lowered.stages)
         """Slots of the weights that each stage reads."""
-        self.reads_inputs = tuple(_reads_inputs(s, lowered.buffers) for s in lowered.stages)
         self.lifetimes = _lifetimes(lowered)
         self.externs = tuple(i for i, s in enumerate(self.stages) if s.kernel == EXTERN)
         numbers: dict[Extent, int] = {}
@@ -98,11 +100,6 @@ class TemplateCode:
 
 
 _FACTS = ("items", "items2", "flops", "read_bytes", "written_bytes", "scratch_bytes")
-
-
-def _reads_inputs(stage: Stage, buffers: Sequence[Buffer]) -> bool:
-    views = [*stage.reads, *(stage.point.operands if stage.point else ())]
-    return any(v is not None and buffers[v.slot].kind is BufferKind.INPUT for v in views)
 
 
 def _touched(stage: Stage) -> set[int]:

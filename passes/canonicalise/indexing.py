@@ -4,6 +4,7 @@ embedding(w, i)                  ->  index(w, [i])           equal wherever embe
 index_select(x, d, i)            ->  index(x, [None] * d + [i])
 repeat_interleave(x, n, d)       ->  reshape(expand(reshape(x)))
 upsample(x, scale_factors=...)   ->  upsample(x, size)       where the factors are exact
+index(x, [ranges over whole axes])  ->  reshape(x)           what masks of attention are made with
 """
 
 import operator
@@ -49,6 +50,55 @@ def _index_select(edit: Edit, node: fx.Node) -> Answer:
         return None
     at = [*[None] * given["dim"], given["index"]]
     return edit.emit(aten.index.Tensor, given["self"], at)
+
+
+def _index_by_ranges(edit: Edit, node: fx.Node) -> Answer:
+    """Spell look-ups of all of some leading axes, each laid along an axis of its own, as a view.
+
+    index(x [a, b], [arange(a) as [a, 1], arange(b) as [1, b]]) is x.
+    """
+    given = arguments(node)
+    x, indices = given["self"], given["indices"]
+    rank = len(shape_of(node)) - (len(shape_of(x)) - len(indices))
+    along: list[int] = []
+    for axis, index in enumerate(indices):
+        found = _range_axis(index, shape_of(x)[axis], rank)
+        if found is None:
+            return None
+        along.append(found)
+    placed = [a for a in along if a >= 0]
+    if placed != sorted(set(placed)):
+        return None
+    return reshape(edit, x, shape_of(node)) if _only_ones(edit, x, node) else None
+
+
+def _only_ones(edit: Edit, x: fx.Node, node: fx.Node) -> bool:
+    """Tell whether two values have the same extents in order, apart from ones."""
+    before = [d for d in shape_of(x) if not same(d, 1)]
+    after = [d for d in shape_of(node) if not same(d, 1)]
+    return len(before) == len(after) and all(map(same, before, after))
+
+
+def _range_axis(index: Any, size: Any, rank: int) -> int | None:
+    """Give the axis along which an index runs over 0 .. size-1, counted in the result.
+
+    -1 where there is one element, the first; None for any other index.
+    """
+    if not isinstance(index, fx.Node):
+        return None
+    shape = shape_of(index)
+    while index.target is aten.reshape.default and isinstance(index.args[0], fx.Node):
+        index = index.args[0]
+    if index.target is not aten.arange.start_step or index.args[0] != 0:
+        return None
+    if len(index.args) > 2 and index.args[2] != 1:
+        return None
+    long = [axis for axis, d in enumerate(shape) if not same(d, 1)]
+    if not long:
+        return -1 if same(size, 1) else None
+    if len(long) > 1 or not same(shape[long[0]], size):
+        return None
+    return rank - len(shape) + long[0] if len(shape) <= rank else None
 
 
 def _repeat_interleave(edit: Edit, node: fx.Node) -> Answer:
@@ -147,6 +197,7 @@ _OF_FULL: Final = (
 RULES: Final = (
     Rule("embedding_to_index", (aten.embedding.default,), _embedding),
     Rule("index_select_to_index", (aten.index_select.default,), _index_select),
+    Rule("index_by_ranges", (aten.index.Tensor,), _index_by_ranges),
     Rule("repeat_to_expand", (aten.repeat_interleave.self_int,), _repeat_interleave),
     Rule("repeat_of_one_to_expand", (aten.repeat.default, aten.tile.default), _repeat),
     Rule("pool_without_indices", (operator.getitem,), _pool),

@@ -213,6 +213,25 @@ def test_embeddings_and_gathers_meet():
     assert pack(programs[0])[0].key == pack(programs[1])[0].key
 
 
+@pytest.mark.parametrize(
+    ("function", "viewed"),
+    [
+        (lambda x: x[torch.arange(2)[:, None], torch.arange(3)[None, :]], True),
+        (lambda x: x[torch.arange(2)[:, None, None], torch.arange(3)[None, None, :]], True),
+        (lambda x: x[torch.arange(2)], True),
+        (lambda x: x[torch.arange(2)[None, :], torch.arange(3)[:, None]], False),
+        (lambda x: x[torch.arange(2), torch.arange(2)], False),
+        (lambda x: x[torch.arange(1)], False),
+        (lambda x: x[torch.arange(1, 2)], False),
+    ],
+    ids=["grid", "grid with an axis", "rows", "turned", "diagonal", "part", "shifted"],
+)
+def test_indexing_by_whole_ranges_is_a_view(function, viewed):
+    x = torch.randn(2, 3, 4)
+    program, _ = checked(Function(function), x)
+    assert ("index" not in operators(program)) is viewed
+
+
 def test_resizing_by_exact_factors_is_resizing_to_a_size():
     x = torch.randn(1, 2, 4, 6)
     by_size = key(lambda x: F.interpolate(x, size=(8, 12)), x)

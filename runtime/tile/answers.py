@@ -64,6 +64,25 @@ class Ports:
             )
         ]
         self._single = all(n is None or n == 1 for n in rows)
+        counts = np.diff(cls.starts)
+        first = np.repeat(np.asarray(cls.starts[:-1], dtype=np.int64), counts)
+        self._part_of = np.repeat(np.arange(len(rows)), counts)
+        self._step_in_part = self._steps - first
+        self.in_place = self._single or all(axis == 0 for axis in template.input_axes)
+        """Inputs can be read where the caller has them."""
+
+    def enter_addresses(self, block: np.ndarray, addresses: np.ndarray) -> None:
+        """Enter inputs that are read where they are.
+
+        Args:
+            block: the class's rows of the address tables.
+            addresses: [requests of the class, inputs].
+        """
+        for i, slot in enumerate(self.input_slots):
+            own = addresses[:, i]
+            if not self._single:
+                own = own[self._part_of] + self._step_in_part * self._input_bytes[i]
+            block[:, :, slot] = own
 
     def enter_inputs(
         self, block: np.ndarray, requests: Sequence[Sequence[np.ndarray]], *, together: bool
@@ -92,11 +111,7 @@ class Ports:
                 block[:, :, slot] = arrays[0].ctypes.data + self._steps * size
             else:
                 starts = np.array([a.ctypes.data for a in arrays], dtype=np.int64)
-                if not self._single:
-                    counts = np.diff(self.cls.starts)
-                    first = np.repeat(np.asarray(self.cls.starts[:-1]), counts)
-                    starts = np.repeat(starts, counts) + (self._steps - first) * size
-                block[:, :, slot] = starts
+                block[:, :, slot] = starts[self._part_of] + self._step_in_part * size
         return held
 
     def enter_outputs(self, block: np.ndarray) -> list[np.ndarray]:

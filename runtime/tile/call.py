@@ -57,6 +57,13 @@ class Call:
             any(g.cls is cls and cls.part_of(g.start) != cls.part_of(g.stop - 1) for g in groups)
             for cls in program.classes
         ]
+        counts = [t.n_inputs for t in templates]
+        first = np.cumsum([0, *counts])
+        self._positions = {
+            id(cls): first[list(cls.parts)][:, None] + np.arange(counts[cls.parts[0]])
+            for cls in program.classes
+        }
+        """Where a class's inputs are among those of all requests."""
         self._status = np.zeros(1, dtype=np.int64)
         services = [address(name) for name in SERVICES]
         self._services = np.array([*services, self._status.ctypes.data], dtype=np.int64)
@@ -74,7 +81,11 @@ class Call:
         return int(self._services.ctypes.data)
 
     def run(
-        self, pool: Pool, arenas: ArenaPool, inputs: Sequence[Sequence[np.ndarray]]
+        self,
+        pool: Pool,
+        arenas: ArenaPool,
+        inputs: Sequence[Sequence[np.ndarray]],
+        addresses: np.ndarray | None = None,
     ) -> list[tuple[np.ndarray, ...]]:
         """Run to the end.
 
@@ -82,6 +93,7 @@ class Call:
             pool: of workers.
             arenas: lends the memory.
             inputs: of each request, C-contiguous, of the right dtypes and shapes.
+            addresses: of all inputs, request after request, if the caller has them already.
 
         Raises:
             KernelError: a kernel reports bad data.
@@ -92,8 +104,11 @@ class Call:
         for cls, ports, block, together in zip(
             self.program.classes, self._ports, self._blocks, self._together, strict=True
         ):
-            given = [inputs[p] for p in cls.parts]
-            held += ports.enter_inputs(block, given, together=together)
+            if addresses is not None and ports.in_place and not together:
+                ports.enter_addresses(block, addresses[self._positions[id(cls)]])
+            else:
+                given = [inputs[p] for p in cls.parts]
+                held += ports.enter_inputs(block, given, together=together)
             outputs.append(ports.enter_outputs(block))
         self._tables.settle(region)
         self.job.words[Word.SCRATCH] = region.address + self._tables.scratch_start

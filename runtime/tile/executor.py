@@ -55,11 +55,14 @@ class Prepared:
         self._make, self._arenas, self._guard = make, arenas, guard
         self._calls = [make()]
 
-    def run(self, inputs: Sequence[Sequence[np.ndarray]]) -> Answers:
+    def run(
+        self, inputs: Sequence[Sequence[np.ndarray]], addresses: np.ndarray | None = None
+    ) -> Answers:
         """Answer every request.
 
         Args:
             inputs: of each request, C-contiguous, dtypes and shapes as prepared for.
+            addresses: of all inputs, request after request, if the caller has them already.
 
         Raises:
             KernelError: a kernel or an extern stage reports bad data.
@@ -69,7 +72,7 @@ class Prepared:
         except IndexError:
             call = self._make()
         try:
-            return self._guard(call, lambda: call.run(pool(), self._arenas, inputs))
+            return self._guard(call, lambda: call.run(pool(), self._arenas, inputs, addresses))
         finally:
             self._calls.append(call)
 

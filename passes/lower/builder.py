@@ -135,6 +135,22 @@ class Lowering:
         """Make a dense buffer in the arena."""
         return self._buffer(BufferKind.ARENA, dtype, tuple(shape), -1)
 
+    def new_like(self, like: View, dtype: str, shape: Sequence[Extent | str]) -> View:
+        """Make a buffer in the arena whose axes lie in memory as those of another view do.
+
+        Args:
+            like: of as many axes; where it is no permuted dense view the result is plainly dense.
+            dtype: of the elements.
+            shape: of the result; it may differ from that of `like`.
+        """
+        extents = tuple(of(d) for d in shape)
+        order = memory_order(like)
+        if order is None or len(order) != len(extents):
+            return self.new(dtype, extents)
+        turned = self.new(dtype, tuple(extents[axis] for axis in order))
+        strides = tuple(turned.strides[order.index(axis)] for axis in range(len(order)))
+        return View(turned.slot, dtype, extents, strides, 0)
+
     def new_flat(self, dtype: str, elements: Extent) -> int:
         """Make a buffer in the arena for views that the caller lays out; give its slot."""
         self.buffers.append(Buffer(kind=BufferKind.ARENA, dtype=dtype, elements=elements, index=-1))
@@ -196,6 +212,24 @@ def is_dense(view: View) -> bool:
             return False
         step = step * extent
     return True
+
+
+def memory_order(view: View) -> tuple[int, ...] | None:
+    """List the axes from the one with the longest steps to that with the shortest.
+
+    None if the view is not dense in any order of its axes. Axes of extent 1 come first.
+    """
+    free = [axis for axis, extent in enumerate(view.shape) if extent != 1]
+    order: list[int] = []
+    step: Extent = 1
+    while free:
+        axis = next((a for a in reversed(free) if view.strides[a] == step), None)
+        if axis is None:
+            return None
+        free.remove(axis)
+        order.insert(0, axis)
+        step = step * view.shape[axis]
+    return (*(a for a, extent in enumerate(view.shape) if extent == 1), *order)
 
 
 def reshape_view(view: View, shape: Sequence[Extent]) -> View | None:

@@ -1,23 +1,20 @@
 """Checks of a whole plan: types, references between records, weights that fit their templates."""
 
-import math
 from collections.abc import Mapping
 
 from fusec.artifact.body import (
-    MAX_EXTENT,
     MAX_RANK,
     Flaw,
     check_body,
     check_expression,
-    check_spec,
     strings,
     tuples,
 )
-from fusec.ir.dtypes import itemsize_bytes
+from fusec.artifact.weights import check_weights
 from fusec.ir.plan import Executor, Form, Member, PlanData, Structure, Variant
 from fusec.ir.template import Guard, Predicate, Recipe, RowsKind, Symbol, Template, TensorSpec
 
-__all__ = ["check_plan", "check_template", "check_weight"]
+__all__ = ["check_plan", "check_template"]
 
 
 def check_plan(plan: PlanData) -> None:
@@ -29,8 +26,7 @@ def check_plan(plan: PlanData) -> None:
     for key, template in plan.templates.items():
         if check_template(template).key != key:
             raise Flaw(f"template {key}", "the key is not the template's")
-    for key, blob in plan.weights.items():
-        check_weight(blob.spec, blob.data.nbytes, f"weight {key}")
+    check_weights(plan.weights)
     for key, form in plan.forms.items():
         _check_form(form, plan.templates, f"form {key}")
     for key, structure in plan.structures.items():
@@ -73,26 +69,6 @@ def check_template(template: object) -> Template:
         if len(strings(pair, f"{where}, bound inputs")) != 2:
             raise Flaw(where, "a bound input is not a pair of a name and a value")
     return template
-
-
-def check_weight(spec: object, length: int, where: str) -> None:
-    """Check that a weight's spec is fixed and says as many bytes as there are.
-
-    Raises:
-        Flaw: it does not.
-    """
-    # No symbols: a weight's extents are numbers.
-    if not isinstance(check_spec(spec, frozenset(), where), TensorSpec):
-        raise Flaw(where, "a weight is a tensor")
-    assert isinstance(spec, TensorSpec)
-    extents = [d for d in spec.shape if isinstance(d, int)]
-    if len(extents) != len(spec.shape):
-        raise Flaw(where, "a weight's extents are numbers")
-    if math.prod(d for d in extents if d) * itemsize_bytes(spec.dtype) > MAX_EXTENT:
-        raise Flaw(where, "shape is larger than any memory")
-    wanted = math.prod(extents) * itemsize_bytes(spec.dtype)
-    if wanted != length:
-        raise Flaw(where, f"{length} bytes, but {spec.dtype} {list(extents)} is {wanted}")
 
 
 def _check_axis(axis: object, rank: int, where: str) -> None:

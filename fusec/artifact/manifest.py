@@ -2,7 +2,8 @@
 
 {"templates": [[key, Template]], "forms": [[hash, Form]],
  "structures": [[hash, Structure]], "members": [[name, Member]],
- "weights": [[hash, offset, length, TensorSpec]], "executor": Executor, "threads": 2,
+ "kinds": [[TensorSpec, Layout]], "weights": [[hash, offset, length, number of its kind]],
+ "executor": Executor, "threads": 2,
  "profile": ..., "explain": ...}
 
 Offsets count from the first weight, so the manifest does not depend on its own length. Pairs,
@@ -17,6 +18,7 @@ from fusec.artifact.layout import align
 from fusec.ir.errors import ArtifactError
 from fusec.ir.plan import Executor, Form, Member, PlanData, Structure, Variant
 from fusec.ir.records import Json, from_json, to_json
+from fusec.ir.stage import Layout, LayoutKind
 from fusec.ir.template import (
     Body,
     DType,
@@ -41,6 +43,8 @@ _RECORDS = {
         Executor,
         Form,
         Guard,
+        Layout,
+        LayoutKind,
         Member,
         Predicate,
         Recipe,
@@ -55,7 +59,7 @@ _RECORDS = {
     )
 }
 _TABLES = ("templates", "forms", "structures", "members")
-_PARTS = (*_TABLES, "weights", "executor", "threads", "profile", "explain")
+_PARTS = (*_TABLES, "kinds", "weights", "executor", "threads", "profile", "explain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Entry:
     offset: int
     length: int
     spec: TensorSpec
+    layout: Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +92,7 @@ def weight_table(plan: PlanData) -> dict[str, Entry]:
     table: dict[str, Entry] = {}
     end = 0
     for key, blob in plan.weights.items():
-        table[key] = Entry(align(end), blob.data.nbytes, blob.spec)
+        table[key] = Entry(align(end), blob.data.nbytes, blob.spec, blob.layout)
         end = align(end) + blob.data.nbytes
     return table
 
@@ -100,9 +105,13 @@ def encode(plan: PlanData, *, profile: Json, explain: Json) -> bytes:
         TypeError: a section holds something that is not JSON data.
     """
     weights = weight_table(plan).items()
+    kinds: dict[tuple[TensorSpec, Layout], int] = {}
+    for _, e in weights:
+        kinds.setdefault((e.spec, e.layout), len(kinds))
     data: dict[str, Json] = {
         **{t: [[k, to_json(v)] for k, v in getattr(plan, t).items()] for t in _TABLES},
-        "weights": [[key, e.offset, e.length, to_json(e.spec)] for key, e in weights],
+        "kinds": [[to_json(spec), to_json(layout)] for spec, layout in kinds],
+        "weights": [[key, e.offset, e.length, kinds[e.spec, e.layout]] for key, e in weights],
         "executor": to_json(plan.executor),
         "threads": plan.threads,
         "profile": profile,
@@ -140,7 +149,7 @@ def decode(data: Json) -> Manifest:
             forms=_table(data, "forms"),
             structures=_table(data, "structures"),
             members=_table(data, "members"),
-            weights=_entries(data["weights"]),
+            weights=_entries(data["weights"], _kinds(data["kinds"])),
             executor=_record(data["executor"]),
             threads=data["threads"],
             profile=data["profile"],
@@ -181,16 +190,30 @@ def _table(data: Mapping[str, Json], part: str) -> dict[str, object]:
     return table
 
 
-def _entries(data: Json) -> dict[str, Entry]:
+def _kinds(data: Json) -> list[tuple[TensorSpec, Layout]]:
+    kinds = []
+    for pair in _list(data, "kinds"):
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ArtifactError("kinds: an entry is not [spec, layout]")
+        spec, layout = map(_record, pair)
+        if not isinstance(spec, TensorSpec) or not isinstance(layout, Layout):
+            raise ArtifactError("kinds: spec or layout is of another type")
+        kinds.append((spec, layout))
+    return kinds
+
+
+def _entries(data: Json, kinds: list[tuple[TensorSpec, Layout]]) -> dict[str, Entry]:
     table: dict[str, Entry] = {}
     for row in _list(data, "weights"):
         if not isinstance(row, list) or len(row) != 4:
-            raise ArtifactError("weights: an entry is not [hash, offset, length, spec]")
-        key, offset, length, spec = row[0], row[1], row[2], _record(row[3])
+            raise ArtifactError("weights: an entry is not [hash, offset, length, kind]")
+        key, offset, length, kind = row
         if not isinstance(key, str) or key in table:
             raise ArtifactError(f"weights: {key!r} is no hash, or is there twice")
         # A bool is an int to isinstance.
-        if type(offset) is not int or type(length) is not int or not isinstance(spec, TensorSpec):
-            raise ArtifactError(f"weight {key}: offset, length or spec is of another type")
-        table[key] = Entry(offset, length, spec)
+        if type(offset) is not int or type(length) is not int:
+            raise ArtifactError(f"weight {key}: offset or length is of another type")
+        if type(kind) is not int or not 0 <= kind < len(kinds):
+            raise ArtifactError(f"weight {key}: kind {kind!r} is none of {len(kinds)}")
+        table[key] = Entry(offset, length, *kinds[kind])
     return table

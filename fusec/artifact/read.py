@@ -121,7 +121,7 @@ def _blobs(table: Mapping[str, Entry], data: memoryview) -> dict[str, Blob]:
         end = entry.offset + entry.length
         if end > len(data):
             raise ArtifactError(f"weight {key}: ends at byte {end} of {len(data)}")
-        blobs[key] = Blob(entry.spec, data[entry.offset : end])
+        blobs[key] = Blob(entry.spec, data[entry.offset : end], entry.layout)
     if end != len(data):
         raise ArtifactError(f"{len(data) - end} bytes belong to no weight")
     return blobs
@@ -143,16 +143,20 @@ def _plan(manifest: Manifest, blobs: Mapping[str, Blob]) -> PlanData:
 def _check_hashes(blobs: Mapping[str, Blob]) -> None:
     """Compare every weight with its hash; hashing leaves the interpreter free, so threads help."""
     if sum(blob.data.nbytes for blob in blobs.values()) < _PARALLEL_BYTES:
-        wrong = [key for key, blob in blobs.items() if blob_hash(blob.spec, blob.data) != key]
+        wrong = [key for key, blob in blobs.items() if _hash(blob) != key]
     else:
         # Its import costs more than hashing a small plan.
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            hashes = pool.map(lambda blob: blob_hash(blob.spec, blob.data), blobs.values())
+            hashes = pool.map(_hash, blobs.values())
             wrong = [key for key, got in zip(blobs, hashes, strict=True) if got != key]
     if wrong:
         raise ArtifactError(
             f"weight {wrong[0]} is damaged, {len(wrong)} of {len(blobs)} in all; "
             "copy or compile the plan again"
         )
+
+
+def _hash(blob: Blob) -> str:
+    return blob_hash(blob.spec, blob.data, blob.layout)

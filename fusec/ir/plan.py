@@ -12,6 +12,8 @@ from enum import StrEnum
 import numpy as np
 
 from fusec.ir.dtypes import numpy_dtype
+from fusec.ir.errors import VerifyError
+from fusec.ir.stage import Layout, LayoutKind, plain_layout
 from fusec.ir.template import Recipe, Template, TensorSpec
 
 __all__ = [
@@ -25,11 +27,15 @@ __all__ = [
     "Structure",
     "Variant",
     "blob_hash",
+    "plain_blob",
 ]
 
 
 class Executor(StrEnum):
     """How a plan runs."""
+
+    CPU = "cpu"
+    """Native code: bytes never depend on company."""
 
     ISOLATED = "isolated"
     """PyTorch, one batch-1 call per instance: bytes never depend on company."""
@@ -115,14 +121,24 @@ class Structure:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blob:
-    """A weight's bytes, C-contiguous, little-endian, with what they mean."""
+    """A weight's bytes, little-endian, with what they mean."""
 
     spec: TensorSpec
+    """Of the weight itself, however it is packed."""
     data: memoryview
-    """Flat bytes; possibly a read-only mapping of the plan file."""
+    """Flat bytes in the order of the layout; possibly a read-only mapping of the plan file."""
+    layout: Layout
 
     def array(self) -> np.ndarray:
-        """View as an array; dtypes NumPy lacks come as unsigned integers of the same width."""
+        """View a plain blob as an array.
+
+        Dtypes NumPy lacks come as unsigned integers of the same width.
+
+        Raises:
+            VerifyError: the blob is packed.
+        """
+        if self.layout.kind is not LayoutKind.PLAIN:
+            raise VerifyError(f"a weight in {self.layout.kind} is no plain array")
         shape = tuple(int(d) for d in self.spec.shape)
         return np.frombuffer(self.data, dtype=numpy_dtype(self.spec.dtype)).reshape(shape)
 
@@ -145,11 +161,24 @@ class PlanData:
     threads: int | None
 
 
-def blob_hash(spec: TensorSpec, data: memoryview | bytes) -> str:
-    """Hash a weight's content: dtype, shape and bytes; SHA-256.
+def plain_blob(spec: TensorSpec, data: memoryview) -> Blob:
+    """Make a blob of a C-contiguous array's bytes."""
+    return Blob(spec, data, plain_layout([int(d) for d in spec.shape]))
+
+
+def blob_hash(spec: TensorSpec, data: memoryview | bytes, layout: Layout | None = None) -> str:
+    """Hash a weight's content: dtype, shape, layout and bytes; SHA-256.
+
+    Args:
+        spec: of the weight itself.
+        data: bytes in the order of the layout.
+        layout: `None` for a plain one.
 
     Cost: 1.8 GB/s where the processor has SHA instructions (three times BLAKE2b), 0.5 elsewhere.
     """
     digest = hashlib.sha256(f"{spec.dtype}{spec.shape}".encode())
+    if layout is not None and layout.kind is not LayoutKind.PLAIN:
+        own = (layout.split, layout.order, layout.groups, layout.k, layout.n, layout.nr)
+        digest.update(f"{layout.kind}{own}".encode())
     digest.update(data)
     return digest.hexdigest()

@@ -84,7 +84,7 @@ def test_garbage_is_refused(tmp_path: Path, whole: bytes, data: bytes, start: in
         (b"", "empty"),
         (b"PK\x03\x04 this is a .pt2", "not a plan file"),
         (b"\x08\x07\x12\x07pytorch", "not a plan file"),
-        (MAGIC + b"\x02" + bytes(55), "format version 2, this fusec reads 1"),
+        (MAGIC + b"\x01" + bytes(55), "format version 1, this fusec reads 2"),
     ],
 )
 def test_foreign_files_are_named_as_such(data: bytes, match: str, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_small_file_cannot_claim_a_large_weight(
 ) -> None:
     tree = manifest_of(whole)
     row = tree["weights"][0]  # type: ignore[index]
-    row[3]["shape"] = shape
+    tree["kinds"][row[3]][0]["shape"] = shape  # type: ignore[index]
     data = resealed(tree, whole)
     tracemalloc.start()
     assert "weight" in refused(data, tmp_path / "a.fusec")

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 
 from fusec.artifact import read_plan, read_plan_file, write_plan
 from fusec.ir.errors import VerifyError
-from fusec.ir.plan import Blob, PlanData, blob_hash
+from fusec.ir.plan import Blob, PlanData, blob_hash, plain_blob
+from fusec.ir.stage import Layout, LayoutKind, plain_layout
 from fusec.ir.template import Ref, TensorSpec
 
 FUNCTION_FIXTURE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -55,7 +56,7 @@ def test_weights_are_aligned_read_only_views_of_the_file(tmp_path: Path) -> None
     write_plan(example_plan(), tmp_path / "a.fusec")
     for blob in read_plan(tmp_path / "a.fusec").weights.values():
         assert blob.data.readonly
-        assert blob.array().ctypes.data % 64 == 0
+        assert np.frombuffer(blob.data, np.uint8).ctypes.data % 64 == 0
         assert type(blob.data.obj).__name__ == "mmap"
 
 
@@ -80,7 +81,9 @@ def test_nothing_of_a_plan_that_breaks_its_rules_is_written(tmp_path: Path) -> N
 def test_a_large_plan_is_hashed_in_threads_with_the_same_result(tmp_path: Path) -> None:
     spec = TensorSpec("uint8", (1 << 26,))
     data = memoryview(np.zeros(1 << 26, dtype=np.uint8)).cast("B")
-    plan = replace(example_plan(), weights={blob_hash(spec, data): Blob(spec, data)}, members={})
+    plan = replace(
+        example_plan(), weights={blob_hash(spec, data): plain_blob(spec, data)}, members={}
+    )
     write_plan(plan, tmp_path / "a.fusec")
     assert list(read_plan(tmp_path / "a.fusec").weights) == list(plan.weights)
 
@@ -94,3 +97,14 @@ def test_reading_a_plan_imports_no_framework(tmp_path: Path) -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+def test_a_packed_weight_is_another_than_the_plain_one_of_equal_bytes() -> None:
+    spec, data = TensorSpec("float32", (3, 4)), memoryview(bytes(48))
+    panels = Layout(kind=LayoutKind.PANELS, order=(0, 1), groups=1, k=3, n=4, nr=2)
+    assert blob_hash(spec, data, panels) != blob_hash(spec, data)
+    assert blob_hash(spec, data, panels) != blob_hash(spec, data, replace(panels, nr=4))
+    assert blob_hash(spec, data, plain_layout((3, 4))) == blob_hash(spec, data)
+    assert plain_blob(spec, data).array().shape == (3, 4)
+    with pytest.raises(VerifyError, match="no plain array"):
+        Blob(spec, data, panels).array()

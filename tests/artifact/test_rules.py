@@ -11,6 +11,7 @@ from fusec_testing.plans import example_plan
 from fusec.artifact import write_plan
 from fusec.ir.errors import VerifyError
 from fusec.ir.plan import Blob, PlanData
+from fusec.ir.stage import LayoutKind, plain_layout
 from fusec.ir.template import Body, Ref, Row, Symbol, TensorSpec
 
 Change = Callable[[PlanData], PlanData]
@@ -79,9 +80,30 @@ def variant(**changes: Any) -> Change:
 def weight(spec: TensorSpec) -> Change:
     def change(plan: PlanData) -> PlanData:
         key, old = next(iter(plan.weights.items()))
-        return replace(plan, weights={**plan.weights, key: Blob(spec, old.data)})
+        own = plain_layout([int(d) for d in spec.shape])
+        return replace(plan, weights={**plan.weights, key: Blob(spec, old.data, own)})
 
     return change
+
+
+def symbolic(plan: PlanData) -> PlanData:
+    key, old = next(iter(plan.weights.items()))
+    new = Blob(TensorSpec("float32", ("4", 3)), old.data, old.layout)
+    return replace(plan, weights={**plan.weights, key: new})
+
+
+def layout(**changes: Any) -> Change:
+    """Change the layout of the first weight, which is float32 [4, 3] and plain."""
+
+    def change(plan: PlanData) -> PlanData:
+        key, old = next(iter(plan.weights.items()))
+        new = Blob(old.spec, old.data, replace(old.layout, **changes))
+        return replace(plan, weights={**plan.weights, key: new})
+
+    return change
+
+
+PANELS = {"kind": LayoutKind.PANELS, "order": (1, 0), "groups": 1, "k": 3, "n": 4, "nr": 16}
 
 
 def swapped(plan: PlanData) -> PlanData:
@@ -154,8 +176,22 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "a variant of unknown weights": (variant(weights=("a", "b")), "weight 'a' is not in the plan"),
     "weights in another order": (swapped, "its template has"),
     "a weight of another length": (weight(TensorSpec("float32", (4, 4))), "48 bytes, but .* is 64"),
-    "a weight with a symbol": (weight(TensorSpec("float32", ("4", 3))), "extents are numbers"),
+    "a weight with a symbol": (symbolic, "extents are numbers"),
     "a weight that is huge": (weight(TensorSpec("bool", (0, 2**62, 2))), "larger than any memory"),
+    "a layout of padded panels": (layout(**PANELS), "48 bytes, but .* in its layout is 192"),
+    "a layout of other axes": (layout(order=(0, 1, 2)), "orders axes"),
+    "a layout of one axis twice": (layout(order=(0, 0)), "orders axes"),
+    "a layout without a group": (layout(groups=0), "no place for each element"),
+    "a layout of too few columns": (layout(**{**PANELS, "n": 3}), "no place for each element"),
+    "a layout of other elements": (layout(split=(4, 4), order=(0, 1)), "splits"),
+    "a layout that orders unsplit axes": (layout(split=(2, 2, 3)), "orders axes"),
+    "a layout split backwards": (layout(split=(-4, -3)), "is no size"),
+    "a layout of no panel": (layout(**{**PANELS, "nr": 0}), "is no size"),
+    "a layout that runs backwards": (layout(k=-1, n=-12), "is no size"),
+    "a layout with a yes": (layout(groups=True), "is no size"),
+    "a layout of giant panels": (layout(**{**PANELS, "nr": 2**62}), "larger than any memory"),
+    "a plain layout of panels": (layout(nr=4), "is plain and says otherwise"),
+    "a layout of no kind": (layout(kind="panels"), "has no layout"),
     "no thread": (lambda p: replace(p, threads=0), "threads: got 0"),
     "a yes for threads": (lambda p: replace(p, threads=True), "threads: got True"),
     "an unknown executor": (lambda p: replace(p, executor="fast"), "executor: got 'fast'"),  # type: ignore[arg-type]

@@ -1,12 +1,24 @@
 """Small plans made by hand, and random ones, for tests that need no model."""
 
 import hashlib
+import math
 
 import numpy as np
 from hypothesis import strategies as st
 
 from fusec.ir.dtypes import DTYPES, itemsize_bytes
-from fusec.ir.plan import Blob, Executor, Form, Member, PlanData, Structure, Variant, blob_hash
+from fusec.ir.plan import (
+    Blob,
+    Executor,
+    Form,
+    Member,
+    PlanData,
+    Structure,
+    Variant,
+    blob_hash,
+    plain_blob,
+)
+from fusec.ir.stage import Layout, LayoutKind, packed_elements, plain_layout
 from fusec.ir.template import (
     Arg,
     Body,
@@ -27,7 +39,7 @@ __all__ = ["assert_plans_equal", "example_plan", "plans"]
 
 
 def example_plan(*, seed: int = 0, n_members: int = 2) -> PlanData:
-    """A plan that uses every record: one linear template, one form with a guard, a nested body."""
+    """A plan that uses every record: a linear template, a form with a guard, a packed weight."""
     f32 = TensorSpec("float32", (1, "s0", 3))
     weight = TensorSpec("float32", (4, 3))
     inner = Body(
@@ -72,10 +84,11 @@ def example_plan(*, seed: int = 0, n_members: int = 2) -> PlanData:
     weights: dict[str, Blob] = {}
     members = {}
     for i in range(n_members):
+        bias = TensorSpec("float32", (4,))
+        panels = Layout(kind=LayoutKind.PANELS, order=(0,), groups=1, k=1, n=4, nr=16)
         keys = [
-            add_blob(weights, spec, rng.bytes(np.prod(spec.shape) * 4))
-            for spec in (weight, template.weights[1])
-            if isinstance(spec, TensorSpec)
+            add_blob(weights, weight, rng.bytes(48)),
+            add_blob(weights, bias, rng.bytes(64), panels),
         ]
         members[f"tenant {i}"] = Member(
             input_names=("x",),
@@ -95,10 +108,13 @@ def example_plan(*, seed: int = 0, n_members: int = 2) -> PlanData:
     )
 
 
-def add_blob(weights: dict[str, Blob], spec: TensorSpec, data: bytes) -> str:
-    """Put a weight into a table under its hash."""
-    key = blob_hash(spec, data)
-    weights[key] = Blob(spec, memoryview(data))
+def add_blob(
+    weights: dict[str, Blob], spec: TensorSpec, data: bytes, layout: Layout | None = None
+) -> str:
+    """Put a weight into a table under its hash; without a layout it is plain."""
+    key = blob_hash(spec, data, layout)
+    plain = plain_blob(spec, memoryview(data))
+    weights[key] = plain if layout is None else Blob(spec, memoryview(data), layout)
     return key
 
 
@@ -110,6 +126,7 @@ def assert_plans_equal(a: PlanData, b: PlanData) -> None:
     assert list(a.weights) == list(b.weights)
     for key in a.weights:
         assert a.weights[key].spec == b.weights[key].spec
+        assert a.weights[key].layout == b.weights[key].layout
         assert bytes(a.weights[key].data) == bytes(b.weights[key].data)
 
 
@@ -208,6 +225,26 @@ def _recipes(draw: st.DrawFn, n_weights: int) -> Recipe:
 
 
 @st.composite
+def _layouts(draw: st.DrawFn, spec: TensorSpec) -> Layout:
+    shape = tuple(int(d) for d in spec.shape)
+    split = draw(st.sampled_from([(), (1, *shape)]))
+    if draw(st.booleans()):
+        return plain_layout(shape)
+    order = tuple(draw(st.permutations(range(len(split or shape)))))
+    first, second = sorted(draw(st.lists(st.integers(0, len(order)), min_size=2, max_size=2)))
+    axes = [(split or shape)[axis] for axis in order]
+    return Layout(
+        kind=LayoutKind.PANELS,
+        order=order,
+        groups=math.prod(axes[:first]),
+        k=math.prod(axes[first:second]),
+        n=math.prod(axes[second:]),
+        nr=draw(st.integers(1, 5)),
+        split=split,
+    )
+
+
+@st.composite
 def plans(draw: st.DrawFn) -> PlanData:
     """Any plan that keeps the rules, down to odd names, empty weights and unused parts."""
     templates = {t.key: t for t in draw(st.lists(_templates(), max_size=2))}
@@ -222,8 +259,10 @@ def plans(draw: st.DrawFn) -> PlanData:
             keys = []
             for spec in template.weights:
                 assert isinstance(spec, TensorSpec)
-                n = int(np.prod(spec.shape)) * itemsize_bytes(spec.dtype)
-                keys.append(add_blob(weights, spec, draw(st.binary(min_size=n, max_size=n))))
+                layout = draw(_layouts(spec))
+                n = packed_elements(layout) * itemsize_bytes(spec.dtype)
+                data = draw(st.binary(min_size=n, max_size=n))
+                keys.append(add_blob(weights, spec, data, layout))
             members[name] = Member(
                 input_names=tuple(f"i{i}" for i in range(template.n_inputs)),
                 output_names=tuple(f"o{i}" for i in range(len(template.body.results))),

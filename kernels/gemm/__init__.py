@@ -1,4 +1,4 @@
-"""Activations times a packed weight: C[M, N] = A[M, K] x B[K, N], optionally plus a bias per column.
+"""Activations times a packed weight: C[M, N] = A[M, K] x B[K, N], plus a bias if there is one.
 
 reads    A [M, K] float32, columns next to each other, any row stride; M may be symbolic
          B flat, packed in panels (`Layout`), of A's dtype

@@ -32,6 +32,8 @@ class Program:
     table: Table
     row_starts: tuple[int, ...]
     """First word of each class's rows in the address table, and the end."""
+    stage_starts: tuple[int, ...]
+    """Number of each class's first stage among those of all, and the end: what tasks say."""
     chains: tuple[Group, ...]
     """Groups in workers' arenas."""
     cohorts: tuple[tuple[Group, int], ...]
@@ -53,8 +55,11 @@ def build(parts: Sequence[Part], workers: int, address: Callable[[str], int]) ->
     classes = classes_of(parts)
     widths = [len(c.binding.code.lowered.buffers) * c.instances for c in classes]
     row_starts = (0, *np.cumsum(widths).tolist())
-    first_word = {id(c): start for c, start in zip(classes, row_starts[:-1], strict=True)}
-    tables = {id(c): _StageTable(c, address, first_word[id(c)]) for c in classes}
+    stage_starts = (0, *np.cumsum([len(c.binding.code.stages) for c in classes]).tolist())
+    tables = {
+        id(c): _StageTable(c, address, word, stage)
+        for c, word, stage in zip(classes, row_starts[:-1], stage_starts[:-1], strict=True)
+    }
     groups = [g for c in classes for g in groups_of(c, workers)]
     chains, shared = _balance(groups, workers)
     cohorts = _cohorts(shared)
@@ -82,6 +87,7 @@ def build(parts: Sequence[Part], workers: int, address: Callable[[str], int]) ->
             counters=counters,
         ),
         row_starts=row_starts,
+        stage_starts=stage_starts,
         chains=tuple(chains),
         cohorts=tuple(placed),
         worker_bytes=max(
@@ -96,8 +102,10 @@ def build(parts: Sequence[Part], workers: int, address: Callable[[str], int]) ->
 class _StageTable:
     """Makes task rows of one class's stages."""
 
-    def __init__(self, cls: Class, address: Callable[[str], int], first_word: int) -> None:
-        self.cls, self.binding = cls, cls.binding
+    def __init__(
+        self, cls: Class, address: Callable[[str], int], first_word: int, first_stage: int
+    ) -> None:
+        self.cls, self.binding, self.first_stage = cls, cls.binding, first_stage
         code = cls.binding.code
         self.kernels = [address(s.kernel) for s in code.stages]
         base = cls.binding.word_address
@@ -109,7 +117,8 @@ class _StageTable:
         """Give a task without waits or signals."""
         offset = self.first_byte + instance * self.row_bytes
         return (
-            self.kernels[stage], self.words[stage], offset, *ranges, 0, 0, -1, stage, instance,
+            self.kernels[stage], self.words[stage], offset, *ranges, 0, 0, -1,
+            self.first_stage + stage, instance,
         )  # fmt: skip
 
     def rows(self, group: Group, stage: int, task_ns: float) -> list[tuple[int, ...]]:

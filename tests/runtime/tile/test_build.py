@@ -64,7 +64,8 @@ def _items(program: Program) -> Counter[tuple[int, int, int, int, int]]:
         for task in tasks[unit["task"] : unit["task"] + unit["tasks"]]:
             number = int(np.searchsorted(program.row_starts, task["bufs"] // 8, side="right")) - 1
             binding = program.classes[number].binding
-            stage, items = int(task["stage"]), binding.items[int(task["stage"])]
+            stage = int(task["stage"]) - program.stage_starts[number]
+            items = binding.items[stage]
             for item in range(task["lo"], task["hi"]):
                 instance = int(task["instance"]) + item // items
                 for column in range(task["lo2"], task["hi2"]):
@@ -94,7 +95,7 @@ def test_tasks_that_go_on_share_their_weights(parts: list[Part], workers: int) -
     for task in program.table.tasks:
         number = int(np.searchsorted(program.row_starts, task["bufs"] // 8, side="right")) - 1
         cls = program.classes[number]
-        stage = int(task["stage"])
+        stage = int(task["stage"]) - program.stage_starts[number]
         last = int(task["instance"]) + (int(task["hi"]) - 1) // cls.binding.items[stage]
         columns = [slot - 1 for slot in cls.binding.code.weights[stage]]
         own = cls.weights[cls.part_of(int(task["instance"])) : cls.part_of(last) + 1][:, columns]

@@ -31,8 +31,12 @@ TILE_OPS: Mapping[TileOp, TileFolder] = {
     TileOp.CONV: TileFolder(package="fusec.kernels.conv", epilogue=True, writes_strided=True),
     TileOp.POOL: TileFolder(package="fusec.kernels.pool", epilogue=False),
     TileOp.NORM: TileFolder(package="fusec.kernels.norm", epilogue=True, writes_strided=True),
-    TileOp.SOFTMAX: TileFolder(package="fusec.kernels.softmax", epilogue=False),
-    TileOp.ATTENTION: TileFolder(package="fusec.kernels.attention", epilogue=False),
+    TileOp.SOFTMAX: TileFolder(
+        package="fusec.kernels.softmax", epilogue=False, writes_strided=True
+    ),
+    TileOp.ATTENTION: TileFolder(
+        package="fusec.kernels.attention", epilogue=False, writes_strided=True
+    ),
     TileOp.REDUCE: TileFolder(
         package="fusec.kernels.reduce",
         epilogue=True,
@@ -42,7 +46,7 @@ TILE_OPS: Mapping[TileOp, TileFolder] = {
     TileOp.POINTWISE: TileFolder(
         package="fusec.kernels.pointwise", epilogue=False, writes_strided=True
     ),
-    TileOp.GATHER: TileFolder(package="fusec.kernels.gather", epilogue=False),
+    TileOp.GATHER: TileFolder(package="fusec.kernels.gather", epilogue=False, writes_strided=True),
     TileOp.COPY: TileFolder(package="fusec.kernels.copy", epilogue=False, writes_strided=True),
     TileOp.RNN: TileFolder(package="fusec.kernels.rnn", epilogue=False),
 }

@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping
 
-from fusec.passes.lower import host, views
+from fusec.passes.lower import attention, gather, host, norm, reduce, softmax, views
 from fusec.passes.lower.rule import Rule
 
 __all__ = ["LOWERINGS"]
 
 LOWERINGS: Mapping[str, Rule] = {
+    **attention.RULES,
+    **gather.RULES,
+    **norm.RULES,
+    **reduce.RULES,
+    **softmax.RULES,
     **host.RULES,
     **views.RULES,
 }

@@ -1,0 +1,1 @@
+"""Rows, or single elements, picked by an integer tensor."""

@@ -1,0 +1,1 @@
+"""Layer norm, RMS norm and group norm, with their affine part."""

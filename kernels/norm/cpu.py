@@ -1,0 +1,181 @@
+"""Native norms: mean, then the sum of centred squares, then the affine part; see `encode`."""
+
+import numba
+import numpy as np
+
+from fusec.kernels.codegen.atomics import call_point
+from fusec.kernels.codegen.emit import KernelSource
+from fusec.kernels.codegen.memory import (
+    load_f32,
+    load_i64,
+    vload,
+    vload_first,
+    vstore,
+    vstore_first,
+)
+from fusec.kernels.codegen.vectors import fma, splat, sum_lanes
+from fusec.kernels.norm.encode import GROUP_POINT, ROW_POINT
+from fusec.kernels.reduce.micro import (
+    centred_squares,
+    centred_squares_by_lane,
+    row_sum,
+    squares,
+    sum_by_lane,
+)
+
+__all__ = ["KERNELS"]
+
+_BLOCK = 4096
+"""Floats that are normalised before the epilogue runs over them."""
+_RUNS = 64
+"""Runs of a group that are summed before the sum is put aside."""
+
+
+@numba.njit(error_model="numpy")
+def _operand(desc, bufs, word):  # type: ignore[no-untyped-def]
+    """Give the address of an affine operand, 0 for none."""
+    slot = load_i64(desc + 8 * word)
+    if slot < 0:
+        return np.int64(0)
+    return load_i64(bufs + 8 * slot) + load_i64(desc + 8 * word + 8)
+
+
+@numba.njit(error_model="numpy")
+def _root(x):  # type: ignore[no-untyped-def]
+    return np.float32(1.0) / np.sqrt(x)
+
+
+@numba.njit(error_model="numpy")
+def _affine_row(x, y, n, mean, scale, weight, bias):  # type: ignore[no-untyped-def]
+    """Write (x - mean) * scale, times weight, plus bias, over n contiguous floats."""
+    m = splat(mean)
+    s = splat(scale)
+    at = np.int64(0)
+    while at + 16 <= n:
+        p = 4 * at
+        v = (vload(x + p) - m) * s
+        if weight != 0:
+            w = vload(weight + p)
+            v = fma(v, w, vload(bias + p)) if bias != 0 else v * w
+        elif bias != 0:
+            v = v + vload(bias + p)
+        vstore(y + p, v)
+        at += 16
+    if at < n:
+        p = 4 * at
+        k = n - at
+        v = (vload_first(x + p, k) - m) * s
+        if weight != 0:
+            w = vload_first(weight + p, k)
+            v = fma(v, w, vload_first(bias + p, k)) if bias != 0 else v * w
+        elif bias != 0:
+            v = v + vload_first(bias + p, k)
+        vstore_first(y + p, v, k)
+
+
+def norm_rows(desc, bufs, lo, hi, lo2, hi2, scratch, services):  # type: ignore[no-untyped-def]
+    """Normalise rows lo .. hi."""
+    x_step = load_i64(desc + 16)
+    y_step = load_i64(desc + 40)
+    x = load_i64(bufs + 8 * load_i64(desc)) + load_i64(desc + 8)
+    y = load_i64(bufs + 8 * load_i64(desc + 24)) + load_i64(desc + 32)
+    weight = _operand(desc, bufs, 6)
+    bias = _operand(desc, bufs, 8)
+    n = load_i64(desc + 80)
+    eps = load_f32(desc + 88)
+    rms = load_i64(desc + 88) >> 32
+    count = np.float32(n)
+    point = desc + 8 * ROW_POINT
+    block = max(1, _BLOCK // max(n, 1))
+    row = lo
+    while row < hi:
+        stop = min(hi, row + block)
+        for i in range(row, stop):
+            a = x + i * x_step
+            mean = np.float32(0.0)
+            if rms != 0:
+                total = squares(a, n, mean)
+            else:
+                mean = row_sum(a, n, np.float32(0.0)) / count
+                total = centred_squares(a, n, mean)
+            _affine_row(a, y + i * y_step, n, mean, _root(total / count + eps), weight, bias)
+        if load_i64(point) != 0:
+            call_point(load_i64(services), point, bufs, 0, 0, row, stop - row, 0, n, scratch)
+        row = stop
+
+
+@numba.njit(error_model="numpy")
+def _group_sum(x, a, b, step, mean, squared):  # type: ignore[no-untyped-def]
+    """Sum a x b elements, or their centred squares: lane by lane, runs in order."""
+    zero = splat(np.float32(0.0))
+    whole = zero
+    run = np.int64(0)
+    while run < a:
+        stop = min(a, run + _RUNS)
+        part = zero
+        for i in range(run, stop):
+            if squared != 0:
+                part = part + centred_squares_by_lane(x + i * step, b, mean)
+            else:
+                part = part + sum_by_lane(x + i * step, b, mean)
+        whole = whole + part
+        run = stop
+    return sum_lanes(whole)
+
+
+def norm_groups(desc, bufs, lo, hi, lo2, hi2, scratch, services):  # type: ignore[no-untyped-def]
+    """Normalise groups lo .. hi, counted over samples and groups of a sample."""
+    x = load_i64(bufs + 8 * load_i64(desc)) + load_i64(desc + 8)
+    y = load_i64(bufs + 8 * load_i64(desc + 24)) + load_i64(desc + 32)
+    weight = _operand(desc, bufs, 6)
+    bias = _operand(desc, bufs, 8)
+    a = load_i64(desc + 80)
+    eps = load_f32(desc + 88)
+    b = load_i64(desc + 96)
+    groups = load_i64(desc + 104)
+    x_run = load_i64(desc + 120)
+    y_run = load_i64(desc + 136)
+    along_a = load_i64(desc + 144)
+    count = np.float32(a * b)
+    per_group = a if along_a != 0 else b
+    point = desc + 8 * GROUP_POINT
+    none = np.int64(0)
+    for item in range(lo, hi):
+        sample = item // groups
+        group = item % groups
+        p = x + sample * load_i64(desc + 16) + group * load_i64(desc + 112)
+        q = y + sample * load_i64(desc + 40) + group * load_i64(desc + 128)
+        mean = _group_sum(p, a, b, x_run, np.float32(0.0), 0) / count
+        scale = _root(_group_sum(p, a, b, x_run, mean, 1) / count + eps)
+        w = weight + 4 * group * per_group if weight != 0 else none
+        c = bias + 4 * group * per_group if bias != 0 else none
+        for i in range(a):
+            if along_a != 0:
+                factor = scale * load_f32(w + 4 * i) if w != 0 else scale
+                term = load_f32(c + 4 * i) if c != 0 else np.float32(0.0)
+                _scaled_row(p + i * x_run, q + i * y_run, b, mean, factor, term)
+            else:
+                _affine_row(p + i * x_run, q + i * y_run, b, mean, scale, w, c)
+        if load_i64(point) != 0:
+            call_point(load_i64(services), point, bufs, sample, group, 0, a, 0, b, scratch)
+
+
+@numba.njit(error_model="numpy")
+def _scaled_row(x, y, n, mean, factor, term):  # type: ignore[no-untyped-def]
+    """Write (x - mean) * factor + term over n contiguous floats."""
+    m = splat(mean)
+    f = splat(factor)
+    t = splat(term)
+    at = np.int64(0)
+    while at + 16 <= n:
+        vstore(y + 4 * at, fma(vload(x + 4 * at) - m, f, t))
+        at += 16
+    if at < n:
+        vstore_first(y + 4 * at, fma(vload_first(x + 4 * at, n - at) - m, f, t), n - at)
+
+
+KERNELS = (
+    KernelSource(name="norm_rows", function=norm_rows),
+    KernelSource(name="norm_groups", function=norm_groups),
+)
+"""Kernels of this folder."""

@@ -1,0 +1,1 @@
+"""Sums, means, extremes, where they are, variances and norms; running sums."""

@@ -6,7 +6,7 @@ all its kernels or, from the second process on, loads the object that the first 
 cache; then numba is never imported. Code stays loaded for the life of the process.
 
     from fusec.kernels.library import address, prepare
-    prepare(["gemm", "pointwise"])           builds what is missing, in parallel; not needed
+    prepare(["gemm_f32", "norm_rows"])       builds what is missing, in parallel; not needed
     run = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 8)(address("gemm_f32"))
 
 To look at what became of a kernel: `python -m fusec.kernels.codegen.show gemm > gemm.s`.
@@ -14,7 +14,7 @@ To look at what became of a kernel: `python -m fusec.kernels.codegen.show gemm >
 
 import functools
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 
 from fusec.ir.errors import KernelError
 from fusec.kernels.cache import load_object, store_object
@@ -29,8 +29,11 @@ LIBRARIES: Mapping[str, str] = {
     **{folder.package.rpartition(".")[2]: f"{folder.package}.cpu" for folder in TILE_OPS.values()},
     "arrays": "fusec.runtime.tile.arrays_cpu",
     "engine": "fusec.runtime.tile.engine_cpu",
+    "machine": "fusec.kernels.machine.cpu",
 }
 """First part of a kernel's name -> the module whose `KERNELS` has it."""
+
+_SHORT = {"point": "pointwise"}
 
 
 def library_of(name: str) -> str:
@@ -39,7 +42,8 @@ def library_of(name: str) -> str:
     Raises:
         KernelError: there is none.
     """
-    library = name.partition("_")[0]
+    first = name.partition("_")[0]
+    library = _SHORT.get(first, first)
     if library not in LIBRARIES:
         raise KernelError(f"no kernel {name!r}: its name begins with none of {sorted(LIBRARIES)}")
     return library
@@ -61,19 +65,19 @@ def address(name: str) -> int:
     return found
 
 
-def prepare(
-    libraries: Iterable[str], progress: Callable[[str, int, int], None] | None = None
-) -> None:
-    """Load libraries, building those that are not cached side by side in processes of their own.
+def prepare(names: Iterable[str], progress: Callable[[str, int, int], None] | None = None) -> None:
+    """Load the libraries of kernels, building what is not cached side by side.
+
+    Two or more are built in processes of their own, so that numba is not imported here.
 
     Args:
-        libraries: keys of `LIBRARIES`.
+        names: of kernels, or of libraries.
         progress: told a library's name, how many are built by then, and how many are to be built.
 
     Raises:
         KernelError: one does not build.
     """
-    _code().prepare(libraries, progress or (lambda library, done, total: None))
+    _code().prepare(set(map(library_of, names)), progress or (lambda library, done, total: None))
 
 
 class _Code:
@@ -92,9 +96,9 @@ class _Code:
                 self._take(library, build(LIBRARIES[library]))
             return self._linker.address(symbol)
 
-    def prepare(self, libraries: Iterable[str], progress: Callable[[str, int, int], None]) -> None:
+    def prepare(self, libraries: Set[str], progress: Callable[[str, int, int], None]) -> None:
         with self._lock:
-            wanted = sorted(set(libraries) - self._linked)
+            wanted = sorted(libraries - self._linked)
             missing = [library for library in wanted if not self._from_cache(library)]
             if not missing:
                 return

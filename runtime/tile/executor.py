@@ -14,16 +14,28 @@ from fusec.runtime.cache import LockedCache
 from fusec.runtime.pool import pool
 from fusec.runtime.request import Choice
 from fusec.runtime.tile.bind import Binding
-from fusec.runtime.tile.build import build
+from fusec.runtime.tile.build import Program, build
 from fusec.runtime.tile.call import Call
 from fusec.runtime.tile.code import EXTERN, TemplateCode
 from fusec.runtime.tile.externs import Externs, RunExtern
 from fusec.runtime.tile.layout import Part
 from fusec.runtime.tile.memory import ArenaPool
 
-__all__ = ["NativeExecutor", "NativeRequest", "Prepared", "Wanted"]
+__all__ = ["NativeExecutor", "NativeRequest", "Prepared", "Traced", "Wanted"]
 
 Answers = list[tuple[np.ndarray, ...]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Traced:
+    """One run with the times of its tasks."""
+
+    answers: Answers
+    events: np.ndarray
+    """dtype EVENT; stages numbered as in the program."""
+    program: Program
+
+
 Guard = Callable[[Call, Callable[[], Answers]], Answers]
 """Runs a call, and raises what its extern stages raised."""
 
@@ -67,14 +79,31 @@ class Prepared:
         Raises:
             KernelError: a kernel or an extern stage reports bad data.
         """
-        try:
-            call = self._calls.pop()
-        except IndexError:
-            call = self._make()
+        call = self._borrow()
         try:
             return self._guard(call, lambda: call.run(pool(), self._arenas, inputs, addresses))
         finally:
             self._calls.append(call)
+
+    def trace(self, inputs: Sequence[Sequence[np.ndarray]]) -> Traced:
+        """Answer every request and say when which task ran where.
+
+        Args:
+            inputs: as for `run`.
+        """
+        call = self._borrow()
+        try:
+            call.job.start_trace(len(call.program.table.tasks))
+            answers = self._guard(call, lambda: call.run(pool(), self._arenas, inputs))
+            return Traced(answers, call.job.stop_trace(), call.program)
+        finally:
+            self._calls.append(call)
+
+    def _borrow(self) -> Call:
+        try:
+            return self._calls.pop()
+        except IndexError:
+            return self._make()
 
 
 class NativeExecutor:

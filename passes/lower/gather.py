@@ -15,7 +15,7 @@ __all__ = ["RULES", "reads_rows"]
 
 
 def reads_rows(row: Row) -> bool:
-    """Tell whether a row looks up rows of a matrix, which it can do in panels, too."""
+    """Tell whether a row looks up rows of a table, which it can do in panels of a matrix, too."""
     if row.op == "aten.embedding.default":
         return True
     return (
@@ -62,7 +62,7 @@ def _rows(low: Lowering, row: Row, axis: int, arg: Arg, *, wrap: bool) -> Value:
 def _panels(low: Lowering, row: Row, table: View, layout: Layout, at: View, *, wrap: bool) -> Value:
     n, k = layout.n, layout.k
     need(reads_rows(row) and layout.groups == 1 and table.dtype == "float32", "another layout")
-    need(layout.order == (1, 0), f"panels of order {layout.order}")
+    need(layout.order == (1, 0) and not layout.split, f"panels of order {layout.order}")
     y = low.new(table.dtype, (1, at.shape[0], k))
     low.emit(TileOp.GATHER, [table, at], [y], form="panels", wrap=wrap, n=n, k=k, nr=layout.nr)
     return low.reshaped(y, shape_of(low, row))

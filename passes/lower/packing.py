@@ -8,22 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from fusec.ir.stage import Layout, LayoutKind
 from fusec.ir.template import Arg, Ref, Row, Template, TensorSpec
+from fusec.passes.lower.gather import reads_rows
+from fusec.passes.lower import convolution
+from fusec.passes.lower.panels import panel_width
 
 __all__ = ["PACKERS", "layouts_of", "panel_width", "plain"]
 
 Packer = Callable[[TensorSpec, Row], Layout | None]
 """Propose a layout for a weight of this spec in this row."""
-
-_PREFERENCE = {48: 0, 64: 1, 32: 2, 16: 3}
-
-
-def panel_width(n: int) -> int:
-    """Choose the columns of a panel: least padding, then the widest up to 48.
-
-    48 keeps 24 sums of 8 rows in registers; 64 serves few rows at widths that 48 would pad.
-    """
-    return min(_PREFERENCE, key=lambda nr: (-(-n // nr) * nr, _PREFERENCE[nr]))
-
 
 def plain(spec: TensorSpec) -> Layout:
     """Give the layout of a weight that is not packed."""
@@ -43,11 +35,12 @@ def _linear(spec: TensorSpec, row: Row) -> Layout | None:
 
 PACKERS: Mapping[str, tuple[int, Packer]] = {
     "aten.linear.default": (1, _linear),
+    **convolution.PACKERS,
 }
 """Operator -> position of the weight among its operands, and what it proposes."""
 
-READS_PANELS: Mapping[str, int] = {}
-"""Operators that read panels of any layout, with the position of that operand."""
+READS_PANELS: Mapping[str, int] = {"aten.embedding.default": 0, "aten.index.Tensor": 0}
+"""Operators that read rows of a matrix in panels too, with the position of that operand."""
 
 
 def layouts_of(template: Template) -> tuple[Layout, ...]:
@@ -73,7 +66,7 @@ def _proposal(
 ) -> "Layout | str | None":
     if not isinstance(arg, Ref):
         return None
-    if READS_PANELS.get(row.op) == position:
+    if READS_PANELS.get(row.op) == position and reads_rows(row):
         return "any"
     spec = template.body.arguments[number]
     where, packer = PACKERS.get(row.op, (-1, None))

@@ -8,6 +8,7 @@ from importlib import import_module
 
 import numpy as np
 
+from fusec.ir.errors import KernelError
 from fusec.ir.extents import value
 from fusec.ir.stage import Buffer, Stage
 from fusec.kernels.encoded import Encoded
@@ -43,6 +44,9 @@ def run_native(
         flats: by slot, contiguous; written in place.
         cuts: tasks in order; by default all items in one.
         symbols: values of the symbols.
+
+    Raises:
+        KernelError: the kernel reports bad data.
     """
     symbols = symbols or {}
     encoded: Encoded = import_module(f"{TILE_OPS[stage.op].package}.encode").encode(stage, buffers)
@@ -52,11 +56,15 @@ def run_native(
     aligned = -(-scratch.ctypes.data // 64) * 64
     end = aligned + value(encoded.scratch_bytes, symbols) - scratch.ctypes.data
     machine = stage.point is not None
-    services = np.array([address("pointwise_program") if machine else 0], np.int64)
+    status = np.zeros(1, np.int64)
+    point = address("pointwise_program") if machine else 0
+    services = np.array([point, status.ctypes.data], np.int64)
     run = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 8)(address(encoded.kernel))
     all_items = (0, value(encoded.items, symbols), 0, value(encoded.items2, symbols))
     for lo, hi, lo2, hi2 in [all_items] if cuts is None else cuts:
         scratch[:] = 0xFF  # NaN everywhere: nothing may be left over from another task
         run(words.ctypes.data, table.ctypes.data, lo, hi, lo2, hi2, aligned, services.ctypes.data)
         assert (scratch[end:] == 0xFF).all(), "the kernel wrote behind its scratch memory"
+    if status[0]:
+        raise KernelError(f"the kernel reports status {status[0]}")
     return encoded

@@ -41,7 +41,7 @@ def measure_machine(threads: int, *, repeats: int = 5) -> Machine:
     word = ctypes.c_int64
     read = ctypes.CFUNCTYPE(None, word, word, word)(address("machine_read"))
     fma = ctypes.CFUNCTYPE(None, word, word)(address("machine_fma"))
-    blocks = [np.zeros(_READ_BYTES // 4, dtype=np.float32) for _ in range(threads)]
+    blocks = [np.ones(_READ_BYTES // 4, dtype=np.float32) for _ in range(threads)]
     outs = [np.zeros(16, dtype=np.float32) for _ in range(threads)]
 
     def read_one(i: int) -> None:

@@ -2,19 +2,23 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from fusec.artifact import read_plan
-from fusec.importers.importing import Source
 from fusec.ir.errors import ConfigError
 from fusec.ir.plan import Executor, PlanData
 from fusec.plan import Plan
+from fusec.running import default_executor, native_supported
+
+if TYPE_CHECKING:
+    from fusec.importers.importing import Source
 
 __all__ = ["compile", "load"]
 
 
 def compile(
-    models: Mapping[str, Source],
+    models: "Mapping[str, Source]",
     *,
     examples: Mapping[str, Any] | None = None,
     symbols: Mapping[str, Any] | None = None,
@@ -35,8 +39,9 @@ def compile(
         batch_axes: name -> {input name: axis or None}; found by running the model if not given.
         bind: input name -> value, for all models that have this input; or name -> {input: value}.
             The input leaves the signature and what depends on it is decided while importing.
-        threads: of torch's pool while this plan runs; None leaves it as it is.
-        executor: "isolated" (default): bytes never depend on company; or "merged".
+        threads: while this plan runs; None takes all cores, or with PyTorch its own number.
+        executor: "cpu" (default where it can run): native code, bytes never depend on company;
+            "isolated": PyTorch, the same promise; "merged": PyTorch, bits may depend on company.
 
     Raises:
         ConfigError: bad input. ImportFailed: a model cannot be imported; the message names it.
@@ -70,15 +75,12 @@ def load(
         ArtifactError: the file is missing, damaged, truncated, foreign or of another version.
     """
     data = read_plan(path)
+    chosen = _executor(executor) if executor is not None else data.executor
+    if executor is None and chosen is Executor.CPU and not native_supported():
+        chosen = default_executor()
     return Plan(
-        PlanData(
-            templates=data.templates,
-            forms=data.forms,
-            structures=data.structures,
-            members=data.members,
-            weights=data.weights,
-            executor=data.executor if executor is None else _executor(executor),
-            threads=data.threads if threads is None else _threads(threads),
+        replace(
+            data, executor=chosen, threads=data.threads if threads is None else _threads(threads)
         )
     )
 
@@ -90,7 +92,7 @@ def _empty(threads: int | None, executor: str | None) -> PlanData:
         structures={},
         members={},
         weights={},
-        executor=Executor.ISOLATED if executor is None else _executor(executor),
+        executor=default_executor() if executor is None else _executor(executor),
         threads=None if threads is None else _threads(threads),
     )
 
@@ -110,7 +112,7 @@ def _threads(threads: int) -> int:
 
 
 def _by_model(
-    what: str, table: Mapping[str, Any] | None, models: Mapping[str, Source]
+    what: str, table: Mapping[str, Any] | None, models: "Mapping[str, Source]"
 ) -> Mapping[str, Any]:
     if table is None:
         return {}
@@ -123,7 +125,7 @@ def _by_model(
 
 
 def _bound(
-    name: str, bind: Mapping[str, Any] | None, models: Mapping[str, Source]
+    name: str, bind: Mapping[str, Any] | None, models: "Mapping[str, Source]"
 ) -> Mapping[str, Any] | None:
     """Give the values to bind in one model: those for all models, then its own."""
     if not bind:

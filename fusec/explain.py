@@ -8,7 +8,7 @@ from fusec.ir.plan import Executor, Member, PlanData, Refusal
 from fusec.ir.template import RowsKind, Template, TensorSpec
 from fusec.passes.group import group, refusals
 
-__all__ = ["Explanation", "GroupInfo", "MergeInfo", "explain"]
+__all__ = ["Explanation", "GroupInfo", "MergeInfo", "NativeInfo", "explain"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,20 @@ class MergeInfo:
     """(operator, rule, how many nodes); rules "vmap" and "loop" are fallbacks."""
     notes: tuple[str, ...]
     """Choices and refusals, such as the lowering of convolutions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NativeInfo:
+    """How the native executor runs a group."""
+
+    stages: tuple[tuple[str, int], ...]
+    """(tile operation, how many stages), extern ones left out."""
+    fused: int
+    """Operators that became part of another one's stage, or a way to look at memory."""
+    extern: tuple[tuple[str, int], ...]
+    """(operator, how many stages) that PyTorch runs, one instance per call."""
+    whole: str | None
+    """Why PyTorch runs all of it, None if it does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +54,9 @@ class GroupInfo:
     weight_bytes: int
     """Bytes of all members' packed weights, equal ones once."""
     merge: MergeInfo | None
-    """How merged mode runs it; None in isolated mode and for groups of one."""
+    """How merged mode runs it; None in other modes and for groups of one."""
+    native: NativeInfo | None
+    """How the native executor runs it; None in other modes."""
 
     @property
     def size(self) -> int:
@@ -84,21 +100,28 @@ class Explanation:
 
 
 _EXECUTOR_TEXT: Mapping[Executor, str] = {
+    Executor.CPU: "native code; bytes never depend on company",
     Executor.ISOLATED: "PyTorch, one call per instance; bytes never depend on company",
     Executor.MERGED: "PyTorch, members of a group in one program; bits may depend on company",
 }
 
 
-def explain(plan: PlanData, merges: Mapping[str, MergeInfo]) -> Explanation:
+def explain(
+    plan: PlanData,
+    merges: Mapping[str, MergeInfo] | None = None,
+    natives: Mapping[str, NativeInfo] | None = None,
+) -> Explanation:
     """Account for a plan.
 
     Args:
         plan: the plan's data.
         merges: template key -> how merged mode runs its group.
+        natives: template key -> how the native executor runs its group.
     """
+    merges, natives = merges or {}, natives or {}
     templates = {name: plan.templates[_first(plan, m)] for name, m in plan.members.items()}
     infos = [
-        _group_info(plan, plan.templates[key], names, merges.get(key))
+        _group_info(plan, plan.templates[key], names, merges.get(key), natives.get(key))
         for key, names in group(templates).items()
     ]
     return Explanation(
@@ -114,7 +137,11 @@ def _first(plan: PlanData, member: Member) -> str:
 
 
 def _group_info(
-    plan: PlanData, template: Template, names: tuple[str, ...], merge: MergeInfo | None
+    plan: PlanData,
+    template: Template,
+    names: tuple[str, ...],
+    merge: MergeInfo | None,
+    native: NativeInfo | None,
 ) -> GroupInfo:
     hashes = {w for n in names for v in plan.members[n].variants for w in v.weights}
     member = plan.members[names[0]]
@@ -139,6 +166,7 @@ def _group_info(
         other_extents=max(len(plan.members[n].variants) for n in names) - 1,
         weight_bytes=sum(plan.weights[h].data.nbytes for h in hashes),
         merge=merge,
+        native=native,
     )
 
 
@@ -180,6 +208,21 @@ def _group_lines(index: int, info: GroupInfo) -> list[str]:
         rules = ", ".join(f"{n} {op} by {rule}" for op, rule, n in info.merge.rules)
         lines.append(f"  merged:    {rules}")
         lines += [f"             {note}" for note in info.merge.notes]
+    if info.native is not None:
+        lines += _native_lines(info.native)
+    return lines
+
+
+def _native_lines(info: NativeInfo) -> list[str]:
+    if info.whole is not None:
+        return [f"  native:    no; PyTorch runs it whole, one call per instance: {info.whole}"]
+    n = sum(count for _, count in info.stages)
+    stages = ", ".join(f"{count} {op}" for op, count in info.stages)
+    fused = f"; {_count(info.fused, 'operator')} fused" if info.fused else ""
+    lines = [f"  native:    {_count(n, 'stage')}{': ' if n else ''}{stages}{fused}"]
+    if info.extern:
+        shown = ", ".join(f"{count} {_short(op)}" for op, count in info.extern)
+        lines.append(f"  PyTorch:   {shown}, one instance per call; imported at the first of them")
     return lines
 
 
@@ -190,9 +233,13 @@ _ROWS_TEXT: Mapping[RowsKind, str] = {
 
 
 def _chain(operators: tuple[str, ...]) -> str:
-    names = [op.removeprefix("aten.").removesuffix(".default") for op in operators]
+    names = list(map(_short, operators))
     shown = " -> ".join(names[:12])
     return shown + (f" -> ... ({len(names)} operators)" if len(names) > 12 else "")
+
+
+def _short(op: str) -> str:
+    return op.removeprefix("aten.").removesuffix(".default")
 
 
 def _count(n: int, what: str) -> str:

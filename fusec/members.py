@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from fusec.importers.importing import Imported, Twin
 from fusec.ir.errors import ConfigError
 from fusec.ir.plan import Blob, Form, Member, Structure, Variant
 from fusec.ir.records import to_json
+from fusec.ir.stage import Layout
 from fusec.ir.template import Recipe, Template
 from fusec.kernels.torch_graph import from_numpy
 from fusec.passes.canonicalise import canonicalise
@@ -18,18 +19,25 @@ from fusec.passes.pack import pack
 from fusec.passes.program import Program
 from fusec.registry import Registry
 from fusec.runtime.recipe import apply_recipe
+from fusec.runtime.request import Target
 from fusec.runtime.weights import blob_of, check_finite
 
-__all__ = ["put_imported", "put_like", "put_twin"]
+__all__ = ["Layouts", "put_imported", "put_like", "put_twin"]
+
+Layouts = Callable[[Template], Sequence[Layout]]
+"""Template -> layout of each of its weights."""
 
 
-def put_imported(registry: Registry, name: str, imported: Imported, *, replacing: bool) -> None:
+def put_imported(
+    registry: Registry, name: str, imported: Imported, layouts: Layouts, *, replacing: bool
+) -> Target | None:
     """Add a freshly captured model: canonicalise, cut, pack.
 
     Args:
         registry: of the plan.
         name: of the member.
         imported: the captured programs, the general one first.
+        layouts: how the plan holds weights.
         replacing: whether a member of this name must be there, or must not.
 
     Raises:
@@ -45,7 +53,8 @@ def put_imported(registry: Registry, name: str, imported: Imported, *, replacing
         key, template, form = _form(program)
         templates[form.template] = template
         forms[key] = form
-        variants.append(Variant(form=key, weights=_store(form.recipe, program.weights, {}, blobs)))
+        hashes = _store(form.recipe, program.weights, {}, layouts(template), blobs)
+        variants.append(Variant(form=key, weights=hashes))
     first = imported.programs[0]
     own = imported.weight_names
     member = Member(
@@ -61,7 +70,7 @@ def put_imported(registry: Registry, name: str, imported: Imported, *, replacing
     if imported.structure is not None and given:
         keys = tuple(v.form for v in variants)
         structures[imported.structure] = Structure(forms=keys, notes=imported.notes)
-    registry.put(
+    return registry.put(
         name,
         member,
         templates=templates,
@@ -72,7 +81,9 @@ def put_imported(registry: Registry, name: str, imported: Imported, *, replacing
     )
 
 
-def put_twin(registry: Registry, name: str, twin: Twin, *, replacing: bool) -> None:
+def put_twin(
+    registry: Registry, name: str, twin: Twin, layouts: Layouts, *, replacing: bool
+) -> Target | None:
     """Add a file whose raw structure the plan knows: nothing is traced, only weights are taken.
 
     Raises:
@@ -88,12 +99,18 @@ def put_twin(registry: Registry, name: str, twin: Twin, *, replacing: bool) -> N
         weight_names=tuple(twin.weight_names.get(n, n) for n in names),
         notes=structure.notes,
     )
-    _put_raw(registry, name, member, twin.weights, replacing=replacing)
+    return _put_raw(registry, name, member, twin.weights, layouts, replacing=replacing)
 
 
 def put_like(
-    registry: Registry, name: str, weights: Mapping[str, object], like: str, *, replacing: bool
-) -> None:
+    registry: Registry,
+    name: str,
+    weights: Mapping[str, object],
+    like: str,
+    layouts: Layouts,
+    *,
+    replacing: bool,
+) -> Target | None:
     """Add a member from bare weights, in the form of another member.
 
     Args:
@@ -101,6 +118,7 @@ def put_like(
         name: of the new member.
         weights: raw weights under the names that `like` was imported with, as in a state dict.
         like: an existing member.
+        layouts: how the plan holds weights.
         replacing: whether a member of this name must be there, or must not.
 
     Raises:
@@ -111,7 +129,7 @@ def put_like(
     recipe = registry.form(member.variants[0].form).recipe
     own = dict(zip(member.weight_names, recipe.names, strict=True))
     raw = {own.get(str(k), str(k)): _as_tensor(str(k), v) for k, v in weights.items()}
-    _put_raw(registry, name, member, raw, replacing=replacing)
+    return _put_raw(registry, name, member, raw, layouts, replacing=replacing)
 
 
 def _form(program: Program) -> tuple[str, Template, Form]:
@@ -127,29 +145,31 @@ def _put_raw(
     name: str,
     like: Member,
     raw: Mapping[str, torch.Tensor],
+    layouts: Layouts,
     *,
     replacing: bool,
-) -> None:
+) -> Target | None:
     """Pack raw weights in every form of a member and enter the result."""
     registry.check_name(name, replacing=replacing)
     names = registry.form(like.variants[0].form).recipe.names
     shown = dict(zip(names, like.weight_names, strict=True))
     check_finite({shown.get(n, n): t for n, t in raw.items()})
     forms = {v.form: registry.form(v.form) for v in like.variants}
+    templates = {f.template: registry.template(f.template) for f in forms.values()}
     blobs: dict[str, Blob] = {}
-    variants = tuple(
-        Variant(form=v.form, weights=_store(forms[v.form].recipe, raw, shown, blobs))
-        for v in like.variants
-    )
+    variants = []
+    for v in like.variants:
+        form = forms[v.form]
+        hashes = _store(form.recipe, raw, shown, layouts(templates[form.template]), blobs)
+        variants.append(Variant(form=v.form, weights=hashes))
     member = Member(
         input_names=like.input_names,
         output_names=like.output_names,
-        variants=variants,
+        variants=tuple(variants),
         weight_names=like.weight_names,
         notes=like.notes,
     )
-    templates = {f.template: registry.template(f.template) for f in forms.values()}
-    registry.put(
+    return registry.put(
         name,
         member,
         templates=templates,
@@ -164,11 +184,12 @@ def _store(
     recipe: Recipe,
     raw: Mapping[str, torch.Tensor],
     shown: Mapping[str, str],
+    layouts: Sequence[Layout],
     blobs: dict[str, Blob],
 ) -> tuple[str, ...]:
     hashes = []
-    for tensor in apply_recipe(recipe, raw, shown):
-        key, blob = blob_of(tensor)
+    for tensor, layout in zip(apply_recipe(recipe, raw, shown), layouts, strict=True):
+        key, blob = blob_of(tensor, layout)
         blobs[key] = blob
         hashes.append(key)
     return tuple(hashes)

@@ -1,28 +1,26 @@
 """The plan: many models compiled together, run in any subset, edited while they run."""
 
 import os
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Any
 
 from fusec.artifact import write_plan
-from fusec.explain import Explanation, explain
-from fusec.importers.importing import Options, Source, Twin, import_model
 from fusec.ir.errors import ConfigError, FusecError, GuardBroken, KernelError
 from fusec.ir.plan import Executor, Member, PlanData
-from fusec.ir.symbols import evaluate
-from fusec.ir.template import Template, TensorSpec
-from fusec.members import put_imported, put_like, put_twin
-from fusec.merging import build_merged, merge_info
+from fusec.lowering import Stages, plain_layouts
 from fusec.registry import Registry
-from fusec.runtime.instances import Instance, instances_of, join
-from fusec.runtime.isolated import IsolatedExecutor
-from fusec.runtime.merged import MergedExecutor
-from fusec.runtime.modes import no_autocast, plain_tensors
-from fusec.runtime.request import Request, read_request
+from fusec.running import runner
+from fusec.runtime.arrays import Array
+from fusec.runtime.calls import Calls
+from fusec.runtime.native import Planned, ThroughNative
+from fusec.runtime.request import Request, Target, read_request
+from fusec.runtime.weights import repacked
+
+if TYPE_CHECKING:
+    from fusec.explain import Explanation
+    from fusec.importers.importing import Source
 
 __all__ = ["Plan"]
 
@@ -38,10 +36,12 @@ class Plan:
 
     def __init__(self, data: PlanData) -> None:
         """Make a plan from data; users call `fusec.compile` or `fusec.load`."""
-        self._registry = Registry(data)
-        self._executor: IsolatedExecutor | MergedExecutor = (
-            MergedExecutor(build_merged) if data.executor is Executor.MERGED else IsolatedExecutor()
-        )
+        self._stages = Stages()
+        native = data.executor is Executor.CPU
+        self._layouts = self._stages.layouts if native else plain_layouts
+        self._runner = runner(data.executor, data.threads, self._stages)
+        self._calls = Calls()
+        self._registry = Registry(repacked(data, self._layouts) if native else data)
 
     def run(self, requests: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Run any subset of the models, each on any number of rows.
@@ -57,21 +57,26 @@ class Plan:
             ConfigError: unknown model or input, wrong dtype or shape; nothing is run then.
             KernelError: an operator fails on what the inputs hold, say an index out of range.
         """
+        version = self._registry.version
+        try:
+            known = self._calls.answer(requests, version)
+        except KernelError as e:
+            raise _failed(list(requests), e) from e
+        return self._run(requests, version) if known is None else known
+
+    def _run(self, requests: Mapping[str, Any], version: int) -> dict[str, dict[str, Any]]:
         if not isinstance(requests, Mapping):
             raise ConfigError(
                 f"run takes a mapping from model name to inputs, got {type(requests).__name__}"
             )
         read = [read_request(self._registry.target(n), given) for n, given in requests.items()]
-        parts = [instances_of(request) for request in read]
-        self._set_threads()
-        answers = self._answers(list(requests), [i for part in parts for i in part])
-        results: dict[str, dict[str, Any]] = {}
-        start = 0
-        for request, part in zip(read, parts, strict=True):
-            own = answers[start : start + len(part)]
-            start += len(part)
-            results[request.target.name] = _named(request, join(request, own))
-        return results
+        answers, planned = self._answers(read)
+        if planned is not None:
+            self._calls.remember(read, planned, version)
+        return {
+            request.target.name: dict(zip(request.target.member.output_names, answer, strict=True))
+            for request, answer in zip(read, answers, strict=True)
+        }
 
     def add(
         self,
@@ -100,7 +105,7 @@ class Plan:
             ConfigError: the name is taken, or bad input; the plan stays as it was.
             ImportFailed: the model cannot be imported; the plan stays as it was.
         """
-        options = Options(example=example, symbols=symbols, batch_axes=batch_axes, bind=bind)
+        options = {"example": example, "symbols": symbols, "batch_axes": batch_axes, "bind": bind}
         self._put(name, source, like, options, replacing=False)
 
     def replace(
@@ -115,7 +120,7 @@ class Plan:
         bind: Mapping[str, Any] | None = None,
     ) -> None:
         """Replace a model in one step; see `add`. Calls that run finish with the old weights."""
-        options = Options(example=example, symbols=symbols, batch_axes=batch_axes, bind=bind)
+        options = {"example": example, "symbols": symbols, "batch_axes": batch_axes, "bind": bind}
         self._put(name, source, like, options, replacing=True)
 
     def remove(self, name: str) -> None:
@@ -124,27 +129,23 @@ class Plan:
         Raises:
             ConfigError: no such model.
         """
-        self._registry.remove(name)
+        self._forget(self._registry.remove(name))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan to one file, whole or not at all; an old file stays until then."""
         write_plan(self._registry.data(), path)
 
-    def explain(self) -> Explanation:
+    def explain(self) -> "Explanation":
         """Say what was grouped, why near-twins were not, and how each group runs."""
+        from fusec.explain import explain
+        from fusec.how import how_merged, how_native
+
         data = self._registry.data()
-        merges = {}
         if data.executor is Executor.MERGED:
-            sizes: dict[str, int] = {}
-            for member in data.members.values():
-                key = data.forms[member.variants[0].form].template
-                sizes[key] = sizes.get(key, 0) + 1
-            merges = {
-                key: merge_info(data.templates[key], _hint_shapes(data.templates[key]), n)
-                for key, n in sizes.items()
-                if n > 1
-            }
-        return explain(data, merges)
+            return explain(data, merges=how_merged(data))
+        if data.executor is Executor.CPU:
+            return explain(data, natives=how_native(data, self._stages))
+        return explain(data)
 
     @property
     def members(self) -> Mapping[str, Member]:
@@ -167,82 +168,76 @@ class Plan:
         name: str,
         source: "Source | Mapping[str, Any]",
         like: str | None,
-        options: Options,
+        options: dict[str, Any],
         *,
         replacing: bool,
     ) -> None:
         self._registry.check_name(name, replacing=replacing)
         try:
             if like is not None:
-                if isinstance(source, torch.nn.Module):
-                    source = source.state_dict()
-                if not isinstance(source, Mapping):
-                    raise ConfigError(
-                        f"with like={like!r} give a state dict or mapping of weights, "
-                        f"got {type(source).__name__}"
-                    )
-                put_like(self._registry, name, source, like, replacing=replacing)
-                return
-            with plain_tensors():
-                self._put_source(name, source, options, replacing=replacing)
+                gone = self._put_like(name, source, like, replacing=replacing)
+            else:
+                gone = self._put_source(name, source, options, replacing=replacing)
         except FusecError as e:
             if f"model {name!r}" in str(e):
                 raise
             raise type(e)(f"model {name!r}: {e}") from e
+        if gone is not None:
+            self._forget(gone)
 
-    def _put_source(self, name: str, source: Source, options: Options, *, replacing: bool) -> None:
-        imported = import_model(source, options, self._registry.structure)
-        if isinstance(imported, Twin):
-            try:
-                put_twin(self._registry, name, imported, replacing=replacing)
-            except GuardBroken:
-                # Same structure, but a value that its rewrites may not rely on: trace it anew.
-                imported = import_model(source, options, lambda _: None)
-        if not isinstance(imported, Twin):
-            put_imported(self._registry, name, imported, replacing=replacing)
+    def _put_like(self, name: str, source: object, like: str, *, replacing: bool) -> Target | None:
+        from fusec.members import put_like
 
-    def _answers(
-        self, names: list[str], instances: list[Instance]
-    ) -> list[tuple[torch.Tensor, ...]]:
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(source, torch.nn.Module):
+            source = source.state_dict()
+        if not isinstance(source, Mapping):
+            raise ConfigError(
+                f"with like={like!r} give a state dict or mapping of weights, "
+                f"got {type(source).__name__}"
+            )
+        return put_like(self._registry, name, source, like, self._layouts, replacing=replacing)
+
+    def _put_source(
+        self, name: str, source: Any, options: dict[str, Any], *, replacing: bool
+    ) -> Target | None:
+        from fusec.importers.importing import Options, Twin, import_model
+        from fusec.members import put_imported, put_twin
+        from fusec.runtime.modes import plain_tensors
+
+        registry, layouts = self._registry, self._layouts
+        with plain_tensors():
+            imported = import_model(source, Options(**options), registry.structure)
+            if isinstance(imported, Twin):
+                try:
+                    return put_twin(registry, name, imported, layouts, replacing=replacing)
+                except GuardBroken:
+                    # Same structure, but a value that its rewrites may not rely on: trace it anew.
+                    imported = import_model(source, Options(**options), lambda _: None)
+            assert not isinstance(imported, Twin)
+            return put_imported(registry, name, imported, layouts, replacing=replacing)
+
+    def _answers(self, requests: list[Request]) -> tuple[list[tuple[Array, ...]], Planned | None]:
         try:
-            with no_autocast():
-                return self._executor.run(instances)
-        except _FAULTS as e:
-            who = ", ".join(names[:5]) + (f", ... ({len(names)} models)" if len(names) > 5 else "")
-            text = str(e).strip().partition("\n")[0]
-            raise KernelError(
-                f"running {who} fails: {type(e).__name__}: {text}; the shapes fit, so look at the "
-                "values (an index out of range?) or at the memory that is left"
-            ) from e
+            if isinstance(self._runner, ThroughNative):
+                return self._runner.answer(requests)
+            return self._runner.run(requests), None
+        except (*_FAULTS, KernelError) as e:
+            raise _failed([r.target.name for r in requests], e) from e
 
-    def _set_threads(self) -> None:
-        threads = self._registry.threads
-        if threads is not None and torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
+    def _forget(self, gone: Target) -> None:
+        """Let go of what was planned for a member that is no more, and of its weights."""
+        self._calls.clear()
+        if isinstance(self._runner, ThroughNative):
+            self._runner.executor.forget(gone.choices)
 
 
-def _named(request: Request, outputs: list[torch.Tensor]) -> dict[str, Any]:
-    names = request.target.member.output_names
-    if not request.wants_numpy:
-        return dict(zip(names, outputs, strict=True))
-    return {n: _to_numpy(t) for n, t in zip(names, outputs, strict=True)}
-
-
-def _to_numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
-    if tensor.dtype == torch.bfloat16 or "float8" in str(tensor.dtype):
-        # NumPy has no such dtype; every value of these is exact in float32.
-        return tensor.float().numpy()
-    return tensor.resolve_conj().numpy()
-
-
-def _hint_shapes(template: Template) -> list[tuple[int, ...]]:
-    """Give input shapes that fit the template, each symbol a little above its minimum."""
-    extents = {
-        s.name: max(s.min, min(s.max or 16, 16)) if s.max is None or s.max >= s.min else s.min
-        for s in template.symbols
-    }
-    shapes = []
-    for spec in template.inputs:
-        assert isinstance(spec, TensorSpec)
-        shapes.append(tuple(evaluate(str(d), extents) for d in spec.shape))
-    return shapes
+def _failed(names: list[str], error: Exception) -> KernelError:
+    who = ", ".join(names[:5]) + (f", ... ({len(names)} models)" if len(names) > 5 else "")
+    text = str(error).strip().partition("\n")[0]
+    if isinstance(error, KernelError):
+        return KernelError(f"running {who} fails: {text}")
+    return KernelError(
+        f"running {who} fails: {type(error).__name__}: {text}; the shapes fit, so look at the "
+        "values (an index out of range?) or at the memory that is left"
+    )

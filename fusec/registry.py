@@ -33,6 +33,7 @@ class Registry:
         self._structures = dict(data.structures)
         self._executor = data.executor
         self._threads = data.threads
+        self._version = 0
         for name, member in data.members.items():
             self._enter(name, member)
 
@@ -46,7 +47,7 @@ class Registry:
         weights: Mapping[str, Blob],
         structures: Mapping[str, Structure],
         replacing: bool,
-    ) -> None:
+    ) -> Target | None:
         """Add or replace a member in one step; running requests keep what they resolved.
 
         Args:
@@ -58,6 +59,9 @@ class Registry:
             structures: raw structures now known to lead to these forms.
             replacing: the name must be there (True) or must be free (False).
 
+        Returns:
+            What requests to the replaced member resolved to.
+
         Raises:
             ConfigError: the name is taken, or not there.
         """
@@ -68,20 +72,25 @@ class Registry:
             _add(self._weights, weights)
             _add(self._structures, structures)
             old = self._members.get(name)
+            gone = self._targets.get(name)
             self._enter(name, member)
+            self._version += 1
             if old is not None:
                 self._leave(old)
+            return gone
 
-    def remove(self, name: str) -> None:
-        """Remove a member and all that nobody else uses.
+    def remove(self, name: str) -> Target:
+        """Remove a member and all that nobody else uses; give what its requests resolved to.
 
         Raises:
             ConfigError: no such member.
         """
         with self._lock:
             self.check_name(name, replacing=True)
-            del self._targets[name]
+            gone = self._targets.pop(name)
+            self._version += 1
             self._leave(self._members.pop(name))
+            return gone
 
     def check_name(self, name: str, *, replacing: bool) -> None:
         """Raise ConfigError unless the name is there (replacing) or free (not replacing)."""
@@ -135,8 +144,13 @@ class Registry:
 
     @property
     def threads(self) -> int | None:
-        """Threads of torch's pool while the plan runs; None leaves them alone."""
+        """Threads while the plan runs; None: as many as there are, or as torch has."""
         return self._threads
+
+    @property
+    def version(self) -> int:
+        """Changes whenever a member comes or goes."""
+        return self._version
 
     def __len__(self) -> int:
         return len(self._members)

@@ -1,13 +1,16 @@
 """Run a body row by row: no code generation, for what runs once (recipes) or must be traced."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
-from fusec.ir.template import Arg, Body, DType, Ref
+from torch import fx
+
+from fusec.ir.template import Arg, Body, DType, Ref, Row
 from fusec.kernels.operators import resolve
 from fusec.kernels.torch_graph import to_graph, torch_dtype
 
-__all__ = ["references", "run_body"]
+__all__ = ["references", "run_body", "run_row"]
 
 
 def run_body(body: Body, arguments: Sequence[object]) -> tuple[object, ...]:
@@ -31,7 +34,27 @@ def run_body(body: Body, arguments: Sequence[object]) -> tuple[object, ...]:
     return tuple(_value(r, values) for r in body.results)
 
 
-def _value(arg: Arg, values: Sequence[object]) -> object:
+def run_row(row: Row, values: Mapping[int, object]) -> object:
+    """Evaluate one row.
+
+    Args:
+        row: of a body.
+        values: number -> value, of all that the row refers to.
+
+    Raises:
+        UnsupportedError: an operator name outside the operator set.
+    """
+    args = [_value(a, values) for a in row.args]
+    kwargs = {k: _value(v, values) for k, v in row.kwargs}
+    return resolve(row.op)(*args, **kwargs)
+
+
+@lru_cache(maxsize=256)
+def _graph(body: Body) -> fx.GraphModule:
+    return to_graph(body)
+
+
+def _value(arg: Arg, values: Sequence[object] | Mapping[int, object]) -> object:
     if isinstance(arg, Ref):
         return values[arg.index]
     if isinstance(arg, DType):
@@ -39,7 +62,7 @@ def _value(arg: Arg, values: Sequence[object]) -> object:
     if isinstance(arg, tuple):
         return [_value(a, values) for a in arg]
     if isinstance(arg, Body):
-        return to_graph(arg)
+        return _graph(arg)
     return arg
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 
 from fusec.ir.symbols import evaluate
-from fusec.ir.template import Template, TensorSpec
-from fusec.kernels.torch_graph import torch_dtype
-from fusec.runtime.request import Choice, Request
+from fusec.kernels.torch_graph import from_numpy, torch_dtype
+from fusec.runtime.arrays import is_tensor
+from fusec.runtime.request import Choice, Request, output_specs
 
 __all__ = ["Instance", "instances_of", "join", "own_memory"]
 
@@ -29,18 +29,19 @@ def instances_of(request: Request) -> list[Instance]:
     Every input is copied, so that neither the caller's memory nor its alignment can change a bit.
     """
     choice = request.choice
+    inputs = [t if is_tensor(t) else from_numpy(t) for t in request.inputs]
     if request.rows is None:
-        return [Instance(choice=choice, inputs=tuple(map(_own, request.inputs)))]
+        return [Instance(choice=choice, inputs=tuple(map(_own, inputs)))]
     axes = choice.template.input_axes
     if request.rows == 0 and None in choice.template.output_axes:
         # An output that is the same whatever the rows is there without any: ask with zeros.
-        return [Instance(choice=choice, inputs=tuple(map(_one_of_zeros, request.inputs, axes)))]
+        return [Instance(choice=choice, inputs=tuple(map(_one_of_zeros, inputs, axes)))]
     return [
         Instance(
             choice=choice,
             inputs=tuple(
                 _own(t if axis is None else t.narrow(axis, row, 1))
-                for t, axis in zip(request.inputs, axes, strict=True)
+                for t, axis in zip(inputs, axes, strict=True)
             ),
         )
         for row in range(request.rows)
@@ -98,7 +99,7 @@ def _no_rows(request: Request, answers: Sequence[tuple[torch.Tensor, ...]]) -> l
     template = request.choice.template
     empty = []
     for i, (spec, axis) in enumerate(
-        zip(_output_specs(template), template.output_axes, strict=True)
+        zip(output_specs(template), template.output_axes, strict=True)
     ):
         if axis is None:
             empty.append(answers[0][i])
@@ -107,12 +108,3 @@ def _no_rows(request: Request, answers: Sequence[tuple[torch.Tensor, ...]]) -> l
         shape[axis] = 0
         empty.append(torch.empty(shape, dtype=torch_dtype(spec.dtype)))
     return empty
-
-
-def _output_specs(template: Template) -> list[TensorSpec]:
-    specs = []
-    for result in template.body.results:
-        spec = template.body.spec_of(result)
-        assert isinstance(spec, TensorSpec)
-        specs.append(spec)
-    return specs

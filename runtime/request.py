@@ -1,18 +1,22 @@
 """Read one request: names, dtypes, shapes and extents checked, rows counted, one variant chosen."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
-import torch
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from fusec.ir.errors import ConfigError
 from fusec.ir.plan import Blob, Member
 from fusec.ir.symbols import ExtentError, check_request
 from fusec.ir.template import RowsKind, Template, TensorSpec
-from fusec.kernels.torch_graph import dtype_name, from_numpy, torch_dtype
+from fusec.runtime.arrays import Array, dtype_of, is_tensor, read_value
 
-__all__ = ["Choice", "Request", "Target", "read_request"]
+__all__ = ["Choice", "Request", "Target", "output_specs", "read_request"]
+
+_MOST_SEEN = 1024
+"""Kinds of requests that a member remembers; forgotten all at once beyond."""
+
+Shapes: TypeAlias = tuple[tuple[str, tuple[int, ...]], ...]
+"""Dtype and shape of each input of a request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
@@ -25,6 +29,13 @@ class Choice:
     weights: tuple[Blob, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Match:
+    choice: Choice
+    rows: int | None
+    extents: Mapping[str, int]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Target:
     """A member as it stood when a request came in; later edits of the plan do not reach it."""
@@ -33,6 +44,8 @@ class Target:
     member: Member
     choices: tuple[Choice, ...]
     """One per variant of the member, the general one first."""
+    _seen: dict[Shapes, _Match] = field(default_factory=dict)
+    """Requests that fitted, so that the same kind is not worked out again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,11 +54,22 @@ class Request:
 
     target: Target
     choice: Choice
-    inputs: tuple[torch.Tensor, ...]
+    inputs: tuple[Array, ...]
+    """As the caller gave them: any strides, any order of bytes."""
     rows: int | None
     """Rows to run as instances; None when the request runs whole."""
     wants_numpy: bool
     extents: Mapping[str, int]
+
+
+def output_specs(template: Template) -> list[TensorSpec]:
+    """Give the specs of a template's outputs at one row."""
+    specs = []
+    for result in template.body.results:
+        spec = template.body.spec_of(result)
+        assert isinstance(spec, TensorSpec)
+        specs.append(spec)
+    return specs
 
 
 def read_request(target: Target, given: object) -> Request:
@@ -60,19 +84,42 @@ def read_request(target: Target, given: object) -> Request:
     """
     name, member = target.name, target.member
     values = _by_position(name, member, given)
+    specs = target.choices[0].template.inputs
+    inputs = tuple(
+        read_value(f"input {n!r} of model {name!r}", value, spec.dtype)  # type: ignore[union-attr]
+        for n, spec, value in zip(member.input_names, specs, values, strict=True)
+    )
+    shapes = tuple((dtype_of(t), tuple(t.shape)) for t in inputs)
+    match = target._seen.get(shapes)
+    if match is None:
+        match = _choose(target, shapes)
+        if len(target._seen) >= _MOST_SEEN:
+            target._seen.clear()
+        target._seen[shapes] = match
+    return Request(
+        target=target,
+        choice=match.choice,
+        inputs=inputs,
+        rows=match.rows,
+        wants_numpy=not any(map(is_tensor, inputs)),
+        extents=match.extents,
+    )
+
+
+def _choose(target: Target, shapes: Shapes) -> _Match:
+    """Find the variant that a request fits.
+
+    Raises:
+        ConfigError: it fits none; says why not the general one.
+    """
     problems: list[str] = []
     for choice in target.choices:
-        tensors = _tensors(name, member, choice.template, values)
-        problem, rows, extents = _match(name, member, choice.template, tensors)
+        _check_dtypes(target.name, target.member, choice.template, shapes)
+        problem, rows, extents = _match(
+            target.name, target.member, choice.template, [shape for _, shape in shapes]
+        )
         if problem is None:
-            return Request(
-                target=target,
-                choice=choice,
-                inputs=tensors,
-                rows=rows,
-                wants_numpy=not any(isinstance(v, torch.Tensor) for v in values),
-                extents=extents,
-            )
+            return _Match(choice, rows, extents)
         problems.append(problem)
     raise ConfigError(problems[0])
 
@@ -97,51 +144,29 @@ def _by_position(name: str, member: Member, given: object) -> list[object]:
     return values
 
 
-def _tensors(
-    name: str, member: Member, template: Template, values: Sequence[object]
-) -> tuple[torch.Tensor, ...]:
-    tensors = []
-    for input_name, spec, value in zip(member.input_names, template.inputs, values, strict=True):
+def _check_dtypes(name: str, member: Member, template: Template, shapes: Shapes) -> None:
+    for input_name, spec, (dtype, _) in zip(
+        member.input_names, template.inputs, shapes, strict=True
+    ):
         assert isinstance(spec, TensorSpec)
-        tensor = _tensor(f"input {input_name!r} of model {name!r}", value, spec.dtype)
-        if dtype_name(tensor.dtype) != spec.dtype:
+        if dtype != spec.dtype:
             raise ConfigError(
-                f"input {input_name!r} of model {name!r} is {dtype_name(tensor.dtype)}, the model "
-                f"takes {spec.dtype}; convert it"
+                f"input {input_name!r} of model {name!r} is {dtype}, the model takes {spec.dtype}; "
+                "convert it"
             )
-        tensors.append(tensor)
-    return tuple(tensors)
-
-
-def _tensor(what: str, value: object, dtype: str) -> torch.Tensor:
-    if isinstance(value, torch.Tensor):
-        if value.device.type == "meta":
-            raise ConfigError(f"{what} is a meta tensor and holds no data; give real data")
-        return value.detach()
-    if isinstance(value, np.ndarray):
-        if value.dtype == object or value.dtype.kind in "USMmV":
-            raise ConfigError(f"{what} has dtype {value.dtype}, the model takes {dtype}")
-        return from_numpy(value)
-    if isinstance(value, bool | int | float | list | np.generic):
-        try:
-            return torch.as_tensor(value, dtype=torch_dtype(dtype))
-        except (TypeError, ValueError, RuntimeError) as e:
-            raise ConfigError(f"{what} cannot be read as {dtype}: {e}") from e
-    raise ConfigError(f"{what} is a {type(value).__name__}; give a NumPy array or a torch tensor")
 
 
 def _match(
-    name: str, member: Member, template: Template, tensors: Sequence[torch.Tensor]
+    name: str, member: Member, template: Template, given: Sequence[tuple[int, ...]]
 ) -> tuple[str | None, int | None, Mapping[str, int]]:
     """Find rows and extents, or say why the inputs do not fit this template."""
     rows: int | None = None
     shapes: list[tuple[int, ...]] = []
     whole = template.rows is RowsKind.WHOLE_REQUEST
-    for input_name, spec, axis, tensor in zip(
-        member.input_names, template.inputs, template.input_axes, tensors, strict=True
+    for input_name, spec, axis, shape in zip(
+        member.input_names, template.inputs, template.input_axes, given, strict=True
     ):
         assert isinstance(spec, TensorSpec)
-        shape = tuple(tensor.shape)
         where = f"input {input_name!r} of model {name!r}"
         if len(shape) != len(spec.shape):
             return f"{where} has shape {_show(shape)}, wanted {_show(spec.shape, axis)}", None, {}
@@ -156,7 +181,7 @@ def _match(
         extents = check_request(template.inputs, shapes, template.symbols, template.constraints)
     except ExtentError as e:
         got = ", ".join(
-            f"{n} {_show(tuple(t.shape))}" for n, t in zip(member.input_names, tensors, strict=True)
+            f"{n} {_show(shape)}" for n, shape in zip(member.input_names, given, strict=True)
         )
         wanted = ", ".join(
             f"{n} {_show(s.shape, None if whole else a)}"

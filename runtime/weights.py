@@ -1,56 +1,131 @@
-"""Weights between torch and the plan: tensors in, blobs stored once by content, tensors out."""
+"""Weights in the plan: packed by their layouts, stored once by content; read back as arrays.
+
+One copy of a weight is resident: packed for the native executor, plain otherwise. The other form is
+made when somebody asks for it.
+"""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
+from fusec.ir.dtypes import numpy_dtype
 from fusec.ir.errors import ConfigError
-from fusec.ir.plan import Blob, blob_hash
-from fusec.ir.template import TensorSpec
-from fusec.kernels.torch_graph import dtype_name, torch_dtype
+from fusec.ir.plan import Blob, PlanData, Variant, blob_hash
+from fusec.ir.stage import Layout, LayoutKind
+from fusec.ir.template import Template, TensorSpec
+from fusec.kernels.gemm.pack import pack, unpack
+from fusec.runtime.arrays import array_of, dtype_of, tensor_of_array
 
-__all__ = ["blob_of", "check_finite", "tensor_of"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["blob_of", "check_finite", "plain_array", "repacked", "tensor_of"]
+
+ALIGN_BYTES = 64
+"""A line of the cache: panels are read line by line."""
 
 
-def blob_of(tensor: torch.Tensor) -> tuple[str, Blob]:
-    """Give a tensor's content hash and a blob that owns a copy of its bytes.
+def blob_of(tensor: "torch.Tensor", layout: Layout) -> tuple[str, Blob]:
+    """Give a weight's content hash and a blob that owns its packed bytes.
 
     Cost: one copy and one hash of the bytes.
     """
-    flat = tensor.detach().cpu().contiguous().reshape(-1).clone()
-    data = flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")
-    spec = TensorSpec(dtype_name(tensor.dtype), tuple(tensor.shape))
-    return blob_hash(spec, data), Blob(spec, data)
+    spec = TensorSpec(dtype_of(tensor), tuple(tensor.shape))
+    return _blob(spec, array_of(tensor), layout)
 
 
-def tensor_of(blob: Blob) -> torch.Tensor:
-    """View a blob as a tensor without copying; never write to it.
+def plain_array(blob: Blob) -> np.ndarray:
+    """Give a weight as an array in its own shape; never write to it.
 
-    A read-only mapping of a plan file is viewed as it is.
+    Dtypes that NumPy lacks come as unsigned integers of the same width.
+
+    Cost: nothing for a plain blob, a copy for a packed one.
     """
-    shape = tuple(int(d) for d in blob.spec.shape)
-    dtype = torch_dtype(blob.spec.dtype)
-    if not blob.data.nbytes:
-        return torch.empty(shape, dtype=dtype)
-    return _from_buffer(blob.data, dtype).reshape(shape)
+    flat = np.frombuffer(blob.data, dtype=numpy_dtype(blob.spec.dtype))
+    return unpack(blob.layout, [int(d) for d in blob.spec.shape], flat)
 
 
-def _from_buffer(data: memoryview, dtype: torch.dtype) -> torch.Tensor:
-    if not data.readonly:
-        return torch.frombuffer(data, dtype=dtype)
+def tensor_of(blob: Blob) -> "torch.Tensor":
+    """Give a weight as a tensor; never write to it.
+
+    Cost: as `plain_array`; a read-only mapping of a plan file is viewed as it is.
+    """
+    array = plain_array(blob)
+    tensor: torch.Tensor
+    if array.flags.writeable:
+        tensor = tensor_of_array(array, blob.spec.dtype)
+        return tensor
     with warnings.catch_warnings():
         # torch has no read-only tensors and says so; the executors never write to weights.
-        warnings.filterwarnings("ignore", message="The given buffer is not writable")
-        return torch.frombuffer(data, dtype=dtype)
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        tensor = tensor_of_array(array, blob.spec.dtype)
+    return tensor
 
 
-def check_finite(weights: Mapping[str, torch.Tensor]) -> None:
+def repacked(plan: PlanData, layouts: Callable[[Template], Sequence[Layout]]) -> PlanData:
+    """Give a plan with every weight in the layout that its template wants.
+
+    Args:
+        plan: as it was read; what is in its layout already stays where it is.
+        layouts: template -> layout of each of its weights.
+
+    Cost: one copy and one hash of what has to move.
+    """
+    weights: dict[str, Blob] = {}
+    moved: dict[tuple[str, Layout], str] = {}
+    members = {}
+    for name, member in plan.members.items():
+        variants = []
+        for variant in member.variants:
+            wanted = layouts(plan.templates[plan.forms[variant.form].template])
+            keys = []
+            for key, layout in zip(variant.weights, wanted, strict=True):
+                blob = plan.weights[key]
+                if _alike(blob.layout, layout):
+                    weights[key] = blob
+                    keys.append(key)
+                    continue
+                found = moved.get((key, layout))
+                if found is None:
+                    found, made = _blob(blob.spec, plain_array(blob), layout)
+                    weights.setdefault(found, made)
+                    moved[key, layout] = found
+                keys.append(found)
+            variants.append(Variant(form=variant.form, weights=tuple(keys)))
+        members[name] = replace(member, variants=tuple(variants))
+    return replace(plan, members=members, weights=weights)
+
+
+def _alike(have: Layout, want: Layout) -> bool:
+    return have == want or have.kind is want.kind is LayoutKind.PLAIN
+
+
+def _blob(spec: TensorSpec, array: np.ndarray, layout: Layout) -> tuple[str, Blob]:
+    flat = _owned(pack(layout, array))
+    data = flat.view(np.uint8).data if flat.size else memoryview(b"")
+    return blob_hash(spec, data, layout), Blob(spec, data, layout)
+
+
+def _owned(flat: np.ndarray) -> np.ndarray:
+    """Copy to memory of its own that starts at a cache line."""
+    memory = np.empty(flat.nbytes + ALIGN_BYTES, dtype=np.uint8)
+    start = -memory.ctypes.data % ALIGN_BYTES
+    own = memory[start : start + flat.nbytes].view(flat.dtype)
+    own[...] = flat
+    return own
+
+
+def check_finite(weights: "Mapping[str, torch.Tensor]") -> None:
     """Refuse weights that hold NaN; infinities are legal (masks), and so is a lone NaN (a filler).
 
     Raises:
         ConfigError: names the weight and the first position.
     """
+    import torch
+
     for name, tensor in weights.items():
         if tensor.dim() and tensor.is_floating_point() and bool(torch.isnan(tensor.float()).any()):
             where = torch.isnan(tensor.float()).nonzero()[0].tolist()

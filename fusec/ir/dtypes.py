@@ -4,7 +4,7 @@ import numpy as np
 
 from fusec.ir.errors import UnsupportedError
 
-__all__ = ["DTYPES", "itemsize_bytes", "numpy_dtype"]
+__all__ = ["DTYPES", "NO_NUMPY", "itemsize_bytes", "numpy_dtype"]
 
 DTYPES: dict[str, int] = {
     "bool": 1,
@@ -30,7 +30,8 @@ DTYPES: dict[str, int] = {
 }
 """Bytes per element of every dtype that a tensor in a plan may have."""
 
-_NO_NUMPY = frozenset(name for name in DTYPES if name.startswith(("bfloat16", "float8")))
+NO_NUMPY = frozenset(name for name in DTYPES if name.startswith(("bfloat16", "float8")))
+"""Those that NumPy lacks."""
 
 
 def itemsize_bytes(name: str) -> int:
@@ -51,4 +52,4 @@ def numpy_dtype(name: str) -> np.dtype[np.generic]:
         UnsupportedError: the name is not in `DTYPES`.
     """
     size = itemsize_bytes(name)
-    return np.dtype(f"u{size}" if name in _NO_NUMPY else name)
+    return np.dtype(f"u{size}" if name in NO_NUMPY else name)

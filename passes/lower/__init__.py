@@ -3,9 +3,10 @@
 rows -> rule of the table -> stages over views -> outputs in buffers of their own
 """
 
+from fusec.ir.errors import UnsupportedError
 from fusec.ir.extents import of, product
-from fusec.ir.stage import Buffer, BufferKind, Lowered, TileOp, dense
-from fusec.ir.template import Template, TensorSpec
+from fusec.ir.stage import Buffer, BufferKind, Lowered, TileOp, View, dense
+from fusec.ir.template import Arg, Template, TensorSpec
 from fusec.passes.lower.builder import Lowering, Refused, Value
 from fusec.passes.lower.extern import extern
 from fusec.passes.lower.packing import layouts_of
@@ -19,6 +20,8 @@ def lower(template: Template) -> Lowered:
 
     Rows without a lowering, or which their lowering refuses, become extern stages.
 
+    Raises:
+        UnsupportedError: a row can neither be lowered nor be an extern stage.
     Cost: milliseconds per hundred rows; weights are not looked at.
     """
     low = Lowering(template, layouts_of(template))
@@ -31,7 +34,7 @@ def lower(template: Template) -> Lowered:
         spec = template.body.spec_of(result)
         assert isinstance(spec, TensorSpec)
         shape = tuple(of(d) for d in spec.shape)
-        view = low.view(result)
+        view = _result(low, result)
         slot = len(low.buffers)
         out = dense(slot, spec.dtype, shape)
         low.buffers.append(
@@ -62,6 +65,13 @@ def lower(template: Template) -> Lowered:
     )
 
 
+def _result(low: Lowering, result: Arg) -> View:
+    try:
+        return low.view(result)
+    except Refused as e:
+        raise UnsupportedError(f"no stages for a result: {e}") from e
+
+
 def _lower_row(low: Lowering, number: int) -> Value:
     row = low.template.body.rows[number]
     rule = LOWERINGS.get(row.op)
@@ -71,4 +81,7 @@ def _lower_row(low: Lowering, number: int) -> Value:
             return rule(low, row)
         except Refused:
             del low.buffers[buffers:], low.stages[stages:]
-    return extern(low, row)
+    try:
+        return extern(low, row)
+    except Refused as e:
+        raise UnsupportedError(f"no stages for row {number}: {e}") from e

@@ -3,13 +3,17 @@
 from fusec.ir.extents import of
 from fusec.ir.stage import ExternCall, TileOp, View
 from fusec.ir.template import Arg, Body, Ref, Row, Spec, TensorSpec
-from fusec.passes.lower.builder import Lowering, Value
+from fusec.passes.lower.builder import Lowering, Refused, Value
 
 __all__ = ["extern"]
 
 
 def extern(low: Lowering, row: Row) -> Value:
-    """Make a row an extern stage; its results are dense buffers."""
+    """Make a row an extern stage; its results are dense buffers.
+
+    Raises:
+        Refused: a result is a number that only running the row can tell.
+    """
     operands = []
     reads: list[View] = []
     for number in sorted(_references((*row.args, *(v for _, v in row.kwargs)))):
@@ -31,6 +35,8 @@ def _buffers(low: Lowering, spec: Spec) -> Value:
         return tuple(_buffers(low, s) for s in spec)
     if isinstance(spec, TensorSpec):
         return low.new(spec.dtype, tuple(of(d) for d in spec.shape))
+    if spec != "none":
+        raise Refused(f"{low.template.body.rows[low.row].op} gives a number ({spec}) of the host")
     return None
 
 

@@ -1,0 +1,76 @@
+"""From a plan's settings to what runs its requests."""
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.util import find_spec
+
+from fusec.ir.plan import Executor
+from fusec.lowering import Stages
+from fusec.runtime.arrays import Array
+from fusec.runtime.extern import run_extern
+from fusec.runtime.native import ThroughNative, WholeRequests
+from fusec.runtime.request import Request
+
+__all__ = ["default_executor", "native_supported", "runner"]
+
+
+def default_executor() -> Executor:
+    """Choose for who does not: native code where it can be made."""
+    return Executor.ISOLATED
+
+
+@cache
+def native_supported() -> bool:
+    """Tell whether the native executor knows this machine and has its compiler."""
+    known = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
+    return known and sys.maxsize > 1 << 32 and all(map(find_spec, ("numba", "llvmlite")))
+
+
+def runner(executor: Executor, threads: int | None, stages: Stages) -> WholeRequests:
+    """Make what runs requests; PyTorch is imported for its own executors only.
+
+    Args:
+        executor: which.
+        threads: of the native executor, None for all cores; of torch's pool, None for its own.
+        stages: of the native executor.
+
+    Raises:
+        UnsupportedError: the native executor does not know this machine.
+    """
+    if executor is Executor.CPU:
+        return _native(threads, stages)
+    return _through_torch(executor, threads)
+
+
+def _native(threads: int | None, stages: Stages) -> ThroughNative:
+    from fusec.runtime.tile.executor import NativeExecutor
+
+    tiles = NativeExecutor(stages.of, threads or len(os.sched_getaffinity(0)), run_extern)
+    others = _Later(lambda: _through_torch(Executor.ISOLATED, threads))
+    return ThroughNative(tiles, stages.has, others)
+
+
+def _through_torch(executor: Executor, threads: int | None) -> WholeRequests:
+    from fusec.runtime.isolated import IsolatedExecutor
+    from fusec.runtime.merged import MergedExecutor
+    from fusec.runtime.through_torch import ThroughTorch
+
+    if executor is Executor.MERGED:
+        from fusec.merging import build_merged
+
+        return ThroughTorch(MergedExecutor(build_merged), threads)
+    return ThroughTorch(IsolatedExecutor(), threads)
+
+
+class _Later:
+    """Made when it first has something to run."""
+
+    def __init__(self, make: Callable[[], WholeRequests]) -> None:
+        self._make = cache(make)
+
+    def run(self, requests: Sequence[Request]) -> list[tuple[Array, ...]]:
+        """Answer each request, in order."""
+        return self._make().run(requests)

@@ -1,0 +1,141 @@
+"""Requests through the native executor; through PyTorch where a template has no stages."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from fusec.ir.dtypes import numpy_dtype
+from fusec.ir.symbols import evaluate
+from fusec.ir.template import Template
+from fusec.runtime.arrays import Array, array_of, tensor_of_array, widened
+from fusec.runtime.request import Choice, Request, output_specs
+from fusec.runtime.tile.executor import Wanted
+
+__all__ = ["Answers", "Planned", "ThroughNative", "TileExecutor", "WholeRequests"]
+
+Answers = list[tuple[np.ndarray, ...]]
+
+
+class Planned(Protocol):
+    """An instance list that an executor has planned."""
+
+    def run(self, inputs: Sequence[Sequence[np.ndarray]]) -> Answers:
+        """Answer every request; rows are joined."""
+
+
+class TileExecutor(Protocol):
+    """What runs stages: the native executor, or the reference that tests compare it with."""
+
+    def prepare(self, wanted: Sequence[Wanted]) -> Planned:
+        """Plan an instance list, or find that it was planned before."""
+
+    def forget(self, choices: Sequence[Choice]) -> None:
+        """Drop what was planned for members that are gone."""
+
+
+class WholeRequests(Protocol):
+    """What answers requests, each as it wants: NumPy arrays or torch tensors."""
+
+    def run(self, requests: Sequence[Request]) -> list[tuple[Array, ...]]:
+        """Answer each request, in order."""
+
+
+class ThroughNative:
+    """Runs whole requests."""
+
+    def __init__(
+        self,
+        executor: TileExecutor,
+        has_stages: Callable[[Template], bool],
+        others: WholeRequests,
+    ) -> None:
+        """Take executors.
+
+        Args:
+            executor: of stages.
+            has_stages: tells whether a template could be lowered.
+            others: answers requests of templates that could not.
+        """
+        self.executor = executor
+        self._has_stages, self._others = has_stages, others
+
+    def run(self, requests: Sequence[Request]) -> list[tuple[Array, ...]]:
+        """Answer each request, in order; see `answer`."""
+        return self.answer(requests)[0]
+
+    def answer(self, requests: Sequence[Request]) -> tuple[list[tuple[Array, ...]], Planned | None]:
+        """Answer each request, in order.
+
+        Returns:
+            The answers, and what gives them again for other inputs of the same shapes; None where
+            the executor does not give all of them.
+
+        Raises:
+            KernelError: a kernel or an extern stage refuses values.
+            RuntimeError: or another of Python's errors, where PyTorch refuses values.
+        """
+        answers: list[tuple[Array, ...]] = [()] * len(requests)
+        own, others = [], []
+        for i, request in enumerate(requests):
+            if not self._has_stages(request.choice.template):
+                others.append(i)
+            elif request.rows == 0 and None not in request.choice.template.output_axes:
+                answers[i] = _given(request, _no_rows(request, ()))
+            else:
+                own.append(i)
+        planned = None
+        if own:
+            mine = [requests[i] for i in own]
+            planned = self.executor.prepare(list(map(_wanted, mine)))
+            outputs = planned.run(list(map(_inputs, mine)))
+            for i, request, output in zip(own, mine, outputs, strict=True):
+                joined = _no_rows(request, output) if request.rows == 0 else output
+                answers[i] = _given(request, joined)
+        if others:
+            given = self._others.run([requests[i] for i in others])
+            for i, answer in zip(others, given, strict=True):
+                answers[i] = answer
+        return answers, planned if len(own) == len(requests) else None
+
+
+def _wanted(request: Request) -> Wanted:
+    return Wanted(request.choice, 1 if request.rows == 0 else request.rows, request.extents)
+
+
+def _inputs(request: Request) -> tuple[np.ndarray, ...]:
+    if request.rows != 0:
+        return tuple(map(array_of, request.inputs))
+    # An output that is the same whatever the rows is there without any: ask with zeros.
+    axes = request.choice.template.input_axes
+    return tuple(
+        array_of(t) if axis is None else _one_of_zeros(array_of(t), axis)
+        for t, axis in zip(request.inputs, axes, strict=True)
+    )
+
+
+def _one_of_zeros(array: np.ndarray, axis: int) -> np.ndarray:
+    return np.zeros([1 if i == axis else n for i, n in enumerate(array.shape)], array.dtype)
+
+
+def _no_rows(request: Request, outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Give outputs of zero rows; those without a batch axis as they came out."""
+    template = request.choice.template
+    empty = []
+    for i, (spec, axis) in enumerate(
+        zip(output_specs(template), template.output_axes, strict=True)
+    ):
+        if axis is None:
+            empty.append(outputs[i])
+            continue
+        shape = [evaluate(str(d), request.extents) for d in spec.shape]
+        shape[axis] = 0
+        empty.append(np.empty(shape, dtype=numpy_dtype(spec.dtype)))
+    return tuple(empty)
+
+
+def _given(request: Request, outputs: Sequence[np.ndarray]) -> tuple[Array, ...]:
+    """Give answers in the caller's kind of array."""
+    change = widened if request.wants_numpy else tensor_of_array
+    specs = output_specs(request.choice.template)
+    return tuple(change(o, spec.dtype) for o, spec in zip(outputs, specs, strict=True))

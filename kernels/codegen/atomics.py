@@ -26,20 +26,20 @@ def _pointer(builder: Any, address: Any) -> Any:
 
 @intrinsic
 def atomic_add(typingctx: Any, address: Any, amount: Any) -> Any:
-    """Add to an int64, acquire and release; give what was there before."""
+    """Add to an int64; give what was there before. In one order with all adds and loads."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.atomic_rmw("add", _pointer(builder, args[0]), args[1], "acq_rel")
+        return builder.atomic_rmw("add", _pointer(builder, args[0]), args[1], "seq_cst")
 
     return types.int64(types.int64, types.int64), code
 
 
 @intrinsic
 def atomic_load(typingctx: Any, address: Any) -> Any:
-    """Load an int64, acquire."""
+    """Load an int64: acquire, and in one order with all adds (free on x86)."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.load_atomic(_pointer(builder, args[0]), "acquire", 8)
+        return builder.load_atomic(_pointer(builder, args[0]), "seq_cst", 8)
 
     return types.int64(types.int64), code
 

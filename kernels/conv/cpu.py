@@ -38,7 +38,7 @@ _NEAR_BYTES = 48 * 1024
 """Outputs that are computed before the epilogue runs over them."""
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _sums(
     desc: int, scratch: int, b: int, vecs: int, count: int, lanes: int, inside_x: int,
     inside_y: int, row: int, column: int,
@@ -108,7 +108,7 @@ def _sums(
             break
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _panel(
     desc: int, scratch: int, x: int, y: int, b: int, bias: int, columns: int, lo: int, hi: int
 ) -> None:
@@ -138,7 +138,7 @@ def _panel(
                 column += count * stride_x
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def conv_f32(
     desc: int, bufs: int, lo: int, hi: int, lo2: int, hi2: int, scratch: int, services: int
 ) -> None:

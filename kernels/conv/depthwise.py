@@ -23,7 +23,7 @@ _NEAR_BYTES = 48 * 1024
 """Outputs that are computed before the epilogue runs over them."""
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _taps(desc: int, scratch: int, inside: int) -> int:
     """Write the tap addresses of a tile's pixels; give how many taps there are."""
     kernel_x, dilation_x = load_i64(desc + _KX), load_i64(desc + _DX)
@@ -37,7 +37,7 @@ def _taps(desc: int, scratch: int, inside: int) -> int:
     return n
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _channels(
     desc: int, scratch: int, b: int, bias: int, count: int, taps: int, lo: int, hi: int
 ) -> None:
@@ -57,7 +57,7 @@ def _channels(
         add_bias(scratch + TARGET, count, columns, 4 * p * nr, bias + 4 * p * nr if bias else 0)
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def conv_depthwise_f32(
     desc: int, bufs: int, lo: int, hi: int, lo2: int, hi2: int, scratch: int, services: int
 ) -> None:

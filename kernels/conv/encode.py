@@ -7,12 +7,20 @@ pixels. Items2 are panels of output channels, groups one after another.
 from collections.abc import Sequence
 
 from fusec.ir.dtypes import itemsize_bytes
-from fusec.ir.extents import Extent, divide, product
+from fusec.ir.extents import divide, product
 from fusec.ir.stage import Buffer, Stage
 from fusec.kernels.encoded import Encoded, view_words
 from fusec.kernels.pointwise.encode import POINT_SCRATCH_BYTES, point_words
 
-__all__ = ["DEPTHWISE_SCRATCH_BYTES", "PIECE", "POINT", "TAPS_SCRATCH_BYTES", "WORDS", "encode", "numbers"]
+__all__ = [
+    "DEPTHWISE_SCRATCH_BYTES",
+    "PIECE",
+    "POINT",
+    "TAPS_SCRATCH_BYTES",
+    "WORDS",
+    "encode",
+    "numbers",
+]
 
 PIECE = 256
 """Pixels of an output row in one item, at most."""

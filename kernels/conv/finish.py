@@ -15,7 +15,7 @@ _OUT_H, _OUT_W, _PIECES = word("out_height"), word("out_width"), word("pieces")
 _POINT = 8 * POINT
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def clear(address: int, size_bytes: int) -> None:
     """Write zeros, in whole vectors."""
     zero = vload_first(address, 0)
@@ -23,7 +23,7 @@ def clear(address: int, size_bytes: int) -> None:
         vstore(address + at, zero)
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def add_bias(targets: int, count: int, columns: int, shift: int, bias: int) -> None:
     """Add a bias to the rows at some addresses; none if its address is 0."""
     if bias == 0:
@@ -39,7 +39,7 @@ def add_bias(targets: int, count: int, columns: int, shift: int, bias: int) -> N
             vstore_first(row + 4 * c, value, columns - c)
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def lines_of(desc: int, item: int) -> Any:
     """Give line, image, row, first and end column of an item."""
     pieces, out_h = load_i64(desc + _PIECES), load_i64(desc + _OUT_H)
@@ -49,7 +49,7 @@ def lines_of(desc: int, item: int) -> Any:
     return line, image, line - image * out_h, start, min(load_i64(desc + _OUT_W), start + PIECE)
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def epilogue(
     desc: int, bufs: int, services: int, lo: int, hi: int, column: int, end: int, scratch: int
 ) -> None:

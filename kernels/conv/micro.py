@@ -136,9 +136,7 @@ def _emit_taps(builder: Any, args: Sequence[Any], rows: int, vecs: int, done: An
 
         def step(inner: Sequence[Any]) -> list[Any]:
             k, b_at, *sums = inner
-            lines = [
-                case.load(F32.llvm, builder.add(b_at, _int(64 * v))) for v in range(vecs)
-            ]
+            lines = [case.load(F32.llvm, builder.add(b_at, _int(64 * v))) for v in range(vecs)]
             after = []
             for r in range(rows):
                 element = case.load(ir.FloatType(), builder.add(a[r], k))
@@ -229,7 +227,7 @@ def _depthwise(
     return types.void(*[types.int64] * 9), code
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def tile_taps(
     vecs: int, rows: int, table: int, segments: int, n: int, a_step: int, b: int, b_step: int,
     c_rows: int, add: int, lanes: int,
@@ -238,7 +236,7 @@ def tile_taps(
     _taps(vecs, rows, table, segments, n, a_step, b, b_step, c_rows, add, lanes)
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def tile_depthwise(
     vecs: int, rows: int, table: int, n: int, shift: int, b: int, b_step: int, c_rows: int,
     lanes: int,

@@ -34,7 +34,7 @@ def word(name: str) -> int:
     return _AT[name]
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def pixels(
     desc: int, x: int, y: int, item: int, column: int, hi: int, most: int, scratch: int
 ) -> Any:
@@ -53,7 +53,11 @@ def pixels(
         How many; the item and column to go on with; whether all taps of all of them are inside
         the image along x, and along y.
     """
-    pieces, out_h, out_w = load_i64(desc + _PIECES), load_i64(desc + _OUT_H), load_i64(desc + _OUT_W)
+    pieces, out_h, out_w = (
+        load_i64(desc + _PIECES),
+        load_i64(desc + _OUT_H),
+        load_i64(desc + _OUT_W),
+    )
     x_y, x_x, y_x = load_i64(desc + _XY), load_i64(desc + _XX), load_i64(desc + _YX)
     stride_x = load_i64(desc + _SX)
     left, top = 1 << 60, 1 << 60
@@ -93,7 +97,7 @@ def pixels(
     return count, item, column, inside_x, inside_y
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def strided_pixels(
     desc: int, x: int, y: int, image: int, row: int, column: int, end: int, most: int, scratch: int
 ) -> int:
@@ -116,7 +120,7 @@ def strided_pixels(
     return count
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _fill(scratch: int, count: int) -> None:
     for r in range(count, ROWS):
         at = scratch + 8 * r
@@ -126,7 +130,7 @@ def _fill(scratch: int, count: int) -> None:
         store_i64(at + TARGET, scratch + JUNK)
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def place(
     desc: int, scratch: int, entry: int, shift_y: int, shift_x: int, channels: int, inside: int,
     zeros: int,

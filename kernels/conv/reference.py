@@ -25,8 +25,10 @@ def run(stage: Stage, memory: Memory) -> None:
     bias = memory.array(stage.reads[2]) if len(stage.reads) > 2 else 0.0
     weight = _weight(stage, memory, x.shape[3], y.shape[3])
     with np.errstate(all="ignore"):
-        sums = _gathered(stage, x, weight, y.shape[1:3]) if stage.attr("transposed") else _summed(
-            stage, x, weight, y.shape[1:3]
+        sums = (
+            _gathered(stage, x, weight, y.shape[1:3])
+            if stage.attr("transposed")
+            else _summed(stage, x, weight, y.shape[1:3])
         )
         y[...] = sums + bias
     apply(stage, memory)
@@ -54,7 +56,7 @@ def _weight(stage: Stage, memory: Memory, channels: int, columns: int) -> Any:
 def _summed(stage: Stage, x: Any, weight: Any, out: tuple[int, ...]) -> Any:
     (sy, sx), (dy, dx) = numbers(stage, "stride"), numbers(stage, "dilation")
     py, px = numbers(stage, "padding")
-    images, _, _, channels = x.shape
+    images = x.shape[0]
     ky, kx, groups, c, n = weight.shape
     high = [(o - 1) * s + d * (k - 1) + 1 for o, s, d, k in
             zip(out, (sy, sx), (dy, dx), (ky, kx), strict=True)]  # fmt: skip

@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 from fusec.ir.stage import Layout, LayoutKind
 from fusec.ir.template import Arg, Ref, Row, Template, TensorSpec
-from fusec.passes.lower.gather import reads_rows
 from fusec.passes.lower import convolution
+from fusec.passes.lower.gather import reads_rows
 from fusec.passes.lower.panels import panel_width
 
 __all__ = ["PACKERS", "layouts_of", "panel_width", "plain"]
 
 Packer = Callable[[TensorSpec, Row], Layout | None]
 """Propose a layout for a weight of this spec in this row."""
+
 
 def plain(spec: TensorSpec) -> Layout:
     """Give the layout of a weight that is not packed."""

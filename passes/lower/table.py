@@ -2,7 +2,17 @@
 
 from collections.abc import Mapping
 
-from fusec.passes.lower import attention, gather, host, norm, reduce, softmax, views
+from fusec.passes.lower import (
+    attention,
+    convolution,
+    gather,
+    host,
+    linear,
+    norm,
+    reduce,
+    softmax,
+    views,
+)
 from fusec.passes.lower.rule import Rule
 
 __all__ = ["LOWERINGS"]
@@ -13,6 +23,8 @@ LOWERINGS: Mapping[str, Rule] = {
     **norm.RULES,
     **reduce.RULES,
     **softmax.RULES,
+    **convolution.RULES,
     **host.RULES,
+    **linear.RULES,
     **views.RULES,
 }

@@ -18,7 +18,19 @@ from numba.extending import intrinsic
 from fusec.kernels.codegen.lanes import Lanes
 from fusec.kernels.codegen.vectors import F32
 
-__all__ = ["FUNCTIONS", "build_call", "erf", "exp", "expm1", "log", "log1p", "sigmoid", "tanh"]
+__all__ = [
+    "FUNCTIONS",
+    "build_call",
+    "erf",
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "sigmoid",
+    "tanh",
+    "vexp",
+    "vlog",
+]
 
 _LOG2E = 1.4426950408889634
 _LN2_HIGH, _LN2_LOW = 0.693145751953125, 1.42860682030941723e-06
@@ -190,3 +202,5 @@ sigmoid = _made("sigmoid")
 erf = _made("erf")
 log = _made("log")
 log1p = _made("log1p")
+vexp, vlog = exp, log
+"""Names as in `vectors`."""

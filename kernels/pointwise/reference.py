@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from math import erf
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from fusec.kernels.pointwise.steps import STEPS
 
 __all__ = ["apply", "execute", "run"]
 
-Array = np.ndarray
+Array: TypeAlias = "np.ndarray[Any, Any]"
 
 
 def run(stage: Stage, memory: Memory) -> None:

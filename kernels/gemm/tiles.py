@@ -21,7 +21,7 @@ _ROWS4, _ROWS = ROWS[4], ROWS[3]
 
 
 def _passing(tile: Any, size: int) -> Any:
-    @numba.njit(error_model="numpy")
+    @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
     def pass_tiles(
         vecs: int, rows: int, a_rows: int, segment: int, k0: int, k1: int, b: int, b_step: int,
         c: int, c_step: int, following: int, following_bytes: int,
@@ -69,7 +69,7 @@ pass_bf16 = _passing(tile_bf16, 4)
 pass_f64 = _passing(tile_f64, 8)
 
 
-@numba.njit(error_model="numpy")
+@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
 def put_f32(
     rows: int, cols: int, source: int, source_step: int, target: int, target_step: int, bias: int
 ) -> None:
@@ -91,7 +91,7 @@ def put_f32(
             vstore_first(y + 4 * c, value, cols - c)
 
 
-@numba.njit(error_model="numpy")
+@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
 def put_f64(
     rows: int, cols: int, source: int, source_step: int, target: int, target_step: int, bias: int
 ) -> None:

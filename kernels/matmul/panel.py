@@ -35,7 +35,7 @@ _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _FLAGS = ir.VectorType(ir.IntType(1), 16)
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _turn(typingctx: Any, source: Any, step: Any, rows: Any, lanes: Any, target: Any,
           target_step: Any) -> Any:  # fmt: skip
     """Load 16 rows of 16 floats, of which `rows` and `lanes` exist, and store their columns."""
@@ -73,7 +73,7 @@ def _turn(typingctx: Any, source: Any, step: Any, rows: Any, lanes: Any, target:
     return types.void(*[types.int64] * 6), code
 
 
-@numba.njit(error_model="numpy")
+@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
 def pack_f32(
     b: int, k_step: int, n_step: int, steps: int, cols: int, target: int, vecs: int
 ) -> None:
@@ -115,7 +115,7 @@ def pack_f32(
                 store_f32(target + k * width + 4 * c, value)
 
 
-@numba.njit(error_model="numpy")
+@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
 def pack_f64(
     b: int, k_step: int, n_step: int, steps: int, cols: int, target: int, vecs: int
 ) -> None:

@@ -8,15 +8,17 @@ from importlib import import_module
 
 import numpy as np
 
+from fusec.ir.dtypes import numpy_dtype
 from fusec.ir.errors import KernelError
 from fusec.ir.extents import value
-from fusec.ir.stage import Buffer, Stage
+from fusec.ir.stage import Buffer, BufferKind, Lowered, Stage
 from fusec.kernels.encoded import Encoded
+from fusec.kernels.gemm.pack import pack
 from fusec.kernels.library import address
 from fusec.kernels.memory import Memory
 from fusec.kernels.table import TILE_OPS
 
-__all__ = ["Cut", "run_native", "run_reference"]
+__all__ = ["Cut", "run_lowered", "run_native", "run_reference"]
 
 Flats = Sequence[np.ndarray]
 Cut = tuple[int, int, int, int]
@@ -68,3 +70,42 @@ def run_native(
     if status[0]:
         raise KernelError(f"the kernel reports status {status[0]}")
     return encoded
+
+
+def run_lowered(
+    lowered: Lowered,
+    inputs: Sequence[np.ndarray],
+    weights: Sequence[np.ndarray] = (),
+    symbols: Mapping[str, int] | None = None,
+    *,
+    native: bool,
+) -> list[np.ndarray]:
+    """Run all stages of a lowered template, of which none may be an extern stage.
+
+    Args:
+        lowered: what to run.
+        inputs: in the template's order.
+        weights: plain, in the template's order.
+        symbols: values of the symbols.
+        native: through native kernels, else through the reference.
+    """
+    symbols = symbols or {}
+    flats = []
+    for buffer in lowered.buffers:
+        if buffer.kind is BufferKind.INPUT:
+            flats.append(np.ascontiguousarray(inputs[buffer.index]).reshape(-1))
+        elif buffer.kind is BufferKind.WEIGHT:
+            flats.append(pack(lowered.layouts[buffer.index], weights[buffer.index]))
+        else:
+            dtype = numpy_dtype(buffer.dtype)
+            n = value(buffer.elements, symbols) * dtype.itemsize
+            flats.append(np.full(n, 0xFF, np.uint8).view(dtype))
+    for stage in lowered.stages:
+        if native:
+            run_native(stage, lowered.buffers, flats, symbols=symbols)
+        else:
+            run_reference(stage, flats, symbols)
+    return [
+        flats[slot].reshape([value(e, symbols) for e in shape])
+        for slot, shape in zip(lowered.outputs, lowered.output_shapes, strict=True)
+    ]

@@ -7,7 +7,7 @@ addmm, baddbmm, addmv            a vector added to rows is the bias, the rest a 
 einsum of two operands           axes in both and in the result are batches, else summed over
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from fusec.ir.extents import Extent, product
@@ -74,19 +74,17 @@ def _product(low: Lowering, row: Row, a: View, b: View, bias: list[View]) -> Vie
     y = low.new(a.dtype, shape)
     need(a.dtype == b.dtype == low.out(row).dtype and a.dtype in _FLOATS, f"product of {a.dtype}")
     need(len(a.shape) > 0 and len(b.shape) > 0, "product of a scalar")
-    inner, outer = [], shape
+    outer = shape
     if len(b.shape) == 1:
         b = replace(b, shape=(*b.shape, 1), strides=(*b.strides, 1))
-        inner.append(1)
     else:
         outer = outer[:-1]
-        inner.append(b.shape[-1])
     if len(a.shape) == 1:
         a = replace(a, shape=(1, *a.shape), strides=(0, *a.strides))
     else:
         need(len(outer) > 0 and outer[-1] == a.shape[-2], "rows of a product")
         outer = outer[:-1]
-    m, k, n = a.shape[-2], a.shape[-1], inner[0]
+    m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     need(b.shape[-2] == k and product(shape) == product(outer) * m * n, "extents of a product")
     if not unit(a):
         a = low.contiguous(a)
@@ -95,7 +93,7 @@ def _product(low: Lowering, row: Row, a: View, b: View, bias: list[View]) -> Vie
 
 
 def _emit(
-    low: Lowering, a: View, b: View, bias: list[View], batch: Sequence[Extent], y: View
+    low: Lowering, a: View, b: View, bias: list[View], batch: tuple[Extent, ...], y: View
 ) -> None:
     """Emit batch of a @ b to the dense y; the operands' leading axes broadcast to the batch."""
     (m, k), n = a.shape[-2:], b.shape[-1]
@@ -191,7 +189,7 @@ def _einsum(low: Lowering, row: Row) -> Value:
     if len(batch) > 2:
         raise Refused("more than two batches")
     m, k, n = (product([extents[x] for x in part]) for part in (rows, summed, columns))
-    heads = [extents[x] for x in batch]
+    heads = tuple(extents[x] for x in batch)
     ordered = moved(a, [left.index(x) for x in (*batch, *rows, *summed)])
     a = row_major(low, ordered, (*heads, m, k))
     ordered = moved(b, [right.index(x) for x in (*batch, *summed, *columns)])

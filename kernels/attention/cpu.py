@@ -6,7 +6,7 @@ import numpy as np
 from fusec.kernels.attention.encode import BLOCK, MASKS
 from fusec.kernels.attention.micro import PANEL, bytes_first, rows_times, turn_block
 from fusec.kernels.codegen.emit import KernelSource
-from fusec.kernels.codegen.math import vexp
+from fusec.kernels.codegen.math import exp
 from fusec.kernels.codegen.memory import (
     first_lanes,
     load_f32,
@@ -70,7 +70,7 @@ def _row_softmax(scores, visible, limit, scale, mask, kind):  # type: ignore[no-
     at = np.int64(0)
     if largest != _LOWEST:
         while at < visible:
-            v = vexp(vload(scores + 4 * at) - top)
+            v = exp(vload(scores + 4 * at) - top)
             v = select(first_lanes(min(visible - at, 16)), v, zero)
             vstore(scores + 4 * at, v)
             total = total + v

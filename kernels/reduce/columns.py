@@ -6,7 +6,7 @@ import numba
 import numpy as np
 
 from fusec.kernels.codegen.atomics import call_point
-from fusec.kernels.codegen.math import vexp, vlog
+from fusec.kernels.codegen.math import exp, log
 from fusec.kernels.codegen.memory import load_f32, load_i64, vload_first, vstore_first
 from fusec.kernels.codegen.vectors import highest, lowest, select, splat, vabs, vsqrt
 from fusec.kernels.reduce.encode import KINDS, POINT
@@ -95,7 +95,7 @@ def _centred_square(x, c):  # type: ignore[no-untyped-def]
 
 @numba.njit(error_model="numpy")
 def _power(x, c):  # type: ignore[no-untyped-def]
-    return vexp(x - c)
+    return exp(x - c)
 
 
 _sum = _across(_itself, _add, 0.0)
@@ -131,7 +131,7 @@ def _block(x, r1, s1, r2, s2, k, kind, correction):  # type: ignore[no-untyped-d
     elif kind == _LOGSUMEXP:
         top = _highest(x, r1, s1, r2, s2, k, zero)
         top = select(vabs(top) == splat(np.float32(np.inf)), zero, top)
-        result = vlog(_powers(x, r1, s1, r2, s2, k, top)) + top
+        result = log(_powers(x, r1, s1, r2, s2, k, top)) + top
     else:
         mean = zero
         if kind != _NORM2:

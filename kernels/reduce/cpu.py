@@ -5,7 +5,7 @@ import numpy as np
 
 from fusec.kernels.codegen.atomics import call_point
 from fusec.kernels.codegen.emit import KernelSource
-from fusec.kernels.codegen.math import vexp, vlog
+from fusec.kernels.codegen.math import exp, log
 from fusec.kernels.codegen.memory import load_f32, load_i64, store_f32
 from fusec.kernels.codegen.vectors import max_lanes, splat, sum_lanes
 from fusec.kernels.reduce.columns import reduce_columns
@@ -35,7 +35,7 @@ _NORMINF = KINDS["norminf"]
 
 @numba.njit(error_model="numpy")
 def _power(x, c):  # type: ignore[no-untyped-def]
-    return vexp(x - c)
+    return exp(x - c)
 
 
 _powers_by_lane = summing(_power)
@@ -112,7 +112,7 @@ def _row(x, r1, s1, r2, kind, correction):  # type: ignore[no-untyped-def]
         if top == np.float32(np.inf) or top == np.float32(-np.inf):
             top = zero
         total = _runs(x, r1, s1, r2, kind, top)
-        return max_lanes(vlog(splat(total))) + top
+        return max_lanes(log(splat(total))) + top
     total = _runs(x, r1, s1, r2, kind, zero)
     if kind == _MEAN:
         return total / count

@@ -14,6 +14,7 @@ from fusec.passes.lower.rule import Rule
 __all__ = ["RULES"]
 
 _INTEGERS = ("bool", "int32", "int64")
+_FORMS = ("correction", "dim", "default")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +46,23 @@ def _everything(kind: str) -> Rule:
 
 def _variance(kind: str) -> Rule:
     def rule(low: Lowering, row: Row) -> Value:
-        correction = given(row, 9, "correction")
-        correction = 1 if correction is None else correction
-        need(isinstance(correction, int | float), f"correction {correction!r}")
-        assert isinstance(correction, int | float)
-        axes = given(row, 1, "dim")
-        return _reduce(low, row, kind, axes, {"correction": float(correction)})
+        correction = _correction(row)
+        axes = None if row.op.endswith(".default") else given(row, 1, "dim")
+        return _reduce(low, row, kind, axes, {"correction": correction})
 
     return rule
+
+
+def _correction(row: Row) -> float:
+    """Give what is taken off the number of elements; the older spelling says if it is 1 or 0."""
+    if row.op.endswith(".correction"):
+        value = given(row, 9, "correction")
+        value = 1 if value is None else value
+    else:
+        value = given(row, 1 if row.op.endswith(".default") else 2, "unbiased", True)
+    if not isinstance(value, int | float):
+        raise Refused(f"correction {value!r}")
+    return float(value)
 
 
 def _norm(low: Lowering, row: Row) -> Value:
@@ -202,14 +212,15 @@ def _where(kind: str) -> Rule:
     return rule
 
 
-def _moments(kinds: tuple[str, str]) -> Rule:
+def _moments(kind: str) -> Rule:
     """Make a rule for a variance, or its root, beside the mean."""
 
     def rule(low: Lowering, row: Row) -> Value:
         first = changed(row, out=low.out(row, 0))
         second = changed(row, out=low.out(row, 1))
-        mean = _reduce(low, second, "mean", given(row, 1, "dim"), {})
-        return _variance(kinds[0])(low, first), mean
+        axes = None if row.op.endswith(".default") else given(row, 1, "dim")
+        mean = _reduce(low, second, "mean", axes, {})
+        return _variance(kind)(low, first), mean
 
     return rule
 
@@ -239,10 +250,8 @@ RULES: Mapping[str, Rule] = {
     "aten.min.default": _everything("amin"),
     "aten.prod.dim_int": _reduction("prod", dtype_at=3),
     "aten.prod.default": _everything("prod"),
-    "aten.var.correction": _variance("var"),
-    "aten.std.correction": _variance("std"),
-    "aten.var_mean.correction": _moments(("var", "mean")),
-    "aten.std_mean.correction": _moments(("std", "mean")),
+    **{f"aten.{kind}.{form}": _variance(kind) for kind in ("var", "std") for form in _FORMS},
+    **{f"aten.{kind}_mean.{form}": _moments(kind) for kind in ("var", "std") for form in _FORMS},
     "aten.logsumexp.default": _reduction("logsumexp"),
     "aten.linalg_vector_norm.default": _norm,
     "aten.norm.ScalarOpt_dim": _norm,

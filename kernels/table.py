@@ -14,9 +14,11 @@ __all__ = ["TILE_OPS", "TileFolder"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileFolder:
-    """One folder of `fusec/kernels`: `reference.run`, `encode.encode`, `cpu.KERNELS`."""
+    """One folder of `fusec/kernels`: `<reference>.run`, `encode.encode`, `cpu.KERNELS`."""
 
     package: str
+    reference: str = "reference"
+    """Module of the package whose `run` is the plain implementation."""
     epilogue: bool
     """A pointwise program can be fused behind it, over `writes[0]`."""
     writes_strided: bool = False
@@ -48,6 +50,11 @@ TILE_OPS: Mapping[TileOp, TileFolder] = {
     ),
     TileOp.GATHER: TileFolder(package="fusec.kernels.gather", epilogue=False, writes_strided=True),
     TileOp.COPY: TileFolder(package="fusec.kernels.copy", epilogue=False, writes_strided=True),
-    TileOp.RNN: TileFolder(package="fusec.kernels.rnn", epilogue=False),
+    TileOp.RNN: TileFolder(
+        package="fusec.kernels.rnn",
+        reference="native_reference",
+        epilogue=False,
+        writes_strided=True,
+    ),
 }
 """All but extern, which has no kernel."""

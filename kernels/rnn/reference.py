@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusec.kernels.rnn.activations import FUNCTIONS, Gate
+from fusec.kernels.rnn.activations import FUNCTIONS
+from fusec.kernels.rnn.gates import GATES, Gate
 
-GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+__all__ = ["GATES", "STEPS", "Cell", "State", "gru_step", "lstm_step", "rnn_step", "run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from fusec.ir.stage import Layout, LayoutKind
 from fusec.ir.template import Arg, Ref, Row, Template, TensorSpec
-from fusec.passes.lower import convolution
+from fusec.passes.lower import convolution, rnn
 from fusec.passes.lower.gather import reads_rows
 from fusec.passes.lower.panels import panel_width
 
@@ -34,11 +34,12 @@ def _linear(spec: TensorSpec, row: Row) -> Layout | None:
     return Layout(kind=LayoutKind.PANELS, order=(1, 0), groups=1, k=k, n=n, nr=panel_width(n))
 
 
-PACKERS: Mapping[str, tuple[int, Packer]] = {
+PACKERS: Mapping[str, tuple[int | tuple[int, ...], Packer]] = {
     "aten.linear.default": (1, _linear),
     **convolution.PACKERS,
+    **rnn.PACKERS,
 }
-"""Operator -> position of the weight among its operands, and what it proposes."""
+"""Operator -> position of the weight among its operands, or of several, and what it proposes."""
 
 READS_PANELS: Mapping[str, int] = {"aten.embedding.default": 0, "aten.index.Tensor": 0}
 """Operators that read rows of a matrix in panels too, with the position of that operand."""
@@ -71,7 +72,8 @@ def _proposal(
         return "any"
     spec = template.body.arguments[number]
     where, packer = PACKERS.get(row.op, (-1, None))
-    if packer is None or position != where or not isinstance(spec, TensorSpec):
+    here = where if isinstance(where, tuple) else (where,)
+    if packer is None or position not in here or not isinstance(spec, TensorSpec):
         return None
     return packer(spec, row)
 

@@ -11,6 +11,7 @@ from fusec.passes.lower import (
     norm,
     pool,
     reduce,
+    rnn,
     softmax,
     views,
 )
@@ -28,5 +29,6 @@ LOWERINGS: Mapping[str, Rule] = {
     **pool.RULES,
     **host.RULES,
     **linear.RULES,
+    **rnn.RULES,
     **views.RULES,
 }

@@ -24,7 +24,7 @@ taps where those lie next to each other; a segment that a chunk's end cuts is sp
     segments    address of a table of pairs (byte offset, count >= 1), 16 bytes each; may be empty
     b, b_step   address of the first B row and bytes to the next: whole vectors are read
     c, c_step   address of the first C row and bytes to the next: whole vectors are written; write
-                to scratch and copy with `put` where there are fewer columns
+                to scratch and copy with `put_f32` where there are fewer columns
     ahead       address of memory wanted soon: each step prefetches `vecs` lines there and moves
     ahead_step  on by this many bytes (0 where nothing is wanted: `ahead` may be any address)
 """
@@ -38,15 +38,19 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fusec.kernels.codegen.target import processor
 from fusec.kernels.codegen.vectors import F32, F64, I32, Vec, call_llvm
 
-__all__ = ["CHUNK", "ROWS", "tile_bf16", "tile_f32", "tile_f64"]
+__all__ = ["CHUNK", "HEIGHTS", "ROWS", "tile_bf16", "tile_f32", "tile_f64"]
 
 CHUNK = 256
 """Steps of k in one chain."""
 
 ROWS = (0, 8, 8, 8, 6)
 """Most rows of a tile by vectors: at most 24 sums, so that all stay in 32 registers."""
+
+HEIGHTS = ROWS if "+avx512f" in processor().features else (0, 6, 2, 4, 3)
+"""Rows that are best where there are many: what measured fastest with half-width registers."""
 
 _I64 = ir.IntType(64)
 _ARGUMENTS = 12
@@ -121,16 +125,17 @@ class _Case:
         builder.branch(loop)
         builder.position_at_end(loop)
         at, b, ahead, *acc = phis = self.phis([offset, *state[1:]], entry)
-        lines = [self.load_b(builder.add(b, _int(v * self.b_bytes))) for v in range(vecs)]
         for v in range(vecs):
             self.prefetch(builder.add(ahead, _int(64 * v)))
-        sums = []
-        for r, row in enumerate(a):
-            value = self.broadcast(self.load(self.vec.element, builder.add(row, at)))
-            for v in range(vecs):
-                operands = [value, lines[v], acc[r * vecs + v]]
-                suffix = "v16f32" if self.vec is F32 else "v8f64"
-                sums.append(call_llvm(builder, f"llvm.fma.{suffix}", self.vec.llvm, operands))
+        sums = list(acc)
+        values = [self.broadcast(self.load(self.vec.element, builder.add(row, at))) for row in a]
+        suffix = "v16f32" if self.vec is F32 else "v8f64"
+        for v in range(vecs):
+            line = self.load_b(builder.add(b, _int(v * self.b_bytes)))
+            for i, value in enumerate(values):
+                at_sum = i * vecs + v
+                operands = [value, line, acc[at_sum]]
+                sums[at_sum] = call_llvm(builder, f"llvm.fma.{suffix}", self.vec.llvm, operands)
         following = [
             builder.add(at, _int(self.size)),
             builder.add(b, self.b_step),

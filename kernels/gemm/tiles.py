@@ -13,11 +13,11 @@ from fusec.kernels.codegen.memory import (
     vstore,
     vstore_first,
 )
-from fusec.kernels.gemm.micro import CHUNK, ROWS, tile_bf16, tile_f32, tile_f64
+from fusec.kernels.gemm.micro import CHUNK, HEIGHTS, tile_bf16, tile_f32, tile_f64
 
 __all__ = ["pass_bf16", "pass_f32", "pass_f64", "put_f32", "put_f64"]
 
-_ROWS4, _ROWS = ROWS[4], ROWS[3]
+_, _H1, _H2, _H3, _H4 = HEIGHTS
 
 
 def _passing(tile: Any, size: int) -> Any:
@@ -31,17 +31,20 @@ def _passing(tile: Any, size: int) -> Any:
         k0 is a multiple of `CHUNK`. While the tiles pass, each prefetches its share of
         `following_bytes` at `following`: they arrive while rows are computed. A lone tile does
         not: it reads one stream, which the processor sees by itself, and asking ahead only made
-        that slower at every distance (24 MB in L3: 59 GB/s, else 47 to 56).
+        that slower at every distance (24 MB in L3: 59 GB/s, else 47 to 56). Where its rows of B
+        lie far apart, `following_bytes` is -1 and `following` the row to ask for at the first step.
 
         vecs, b, b_step, c and c_step are the microkernel's, `rows` is at least 1, `a_rows` the
         table of their addresses, `segment` 16 bytes of scratch. k0 = k1 = 0 gives zeros.
         """
-        most = _ROWS4 if vecs == 4 else _ROWS
+        most = _H1 if vecs == 1 else _H2 if vecs == 2 else _H3 if vecs == 3 else _H4
         tiles = (rows + most - 1) // most
         n = rows // tiles
         larger = rows - n * tiles
         share = following_bytes // tiles
         ahead_step = share // (k1 - k0) + 1 if tiles > 1 and following_bytes > 0 else 0
+        if following_bytes < 0:
+            ahead_step = b_step
         row = 0
         for i in range(tiles):
             height = n + 1 if i < larger else n

@@ -24,6 +24,10 @@ _DIRECT_ROWS = 8
 """Up to so many rows read B where it lies, if its rows do."""
 
 
+_AHEAD = 16
+"""Rows of B asked for ahead where they lie far apart, which no processor foresees."""
+
+
 def _matmul(pass_tiles: Any, pack: Any, put: Any, size: int) -> Any:
     """Make the kernel for one dtype."""
     lanes = 64 // size
@@ -54,7 +58,7 @@ def _matmul(pass_tiles: Any, pack: Any, put: Any, size: int) -> Any:
                 at = b + k0 * k_step + p * width * n_step
                 if direct:
                     pass_tiles(vecs, rows, scratch, own - 16, k0, k1, at, k_step,
-                               sums, step, at, 0)  # fmt: skip
+                               sums, step, at + _AHEAD * k_step, -1)  # fmt: skip
                 else:
                     pack(at, k_step, n_step, k1 - k0, cols, packed, vecs)
                     pass_tiles(vecs, rows, scratch, own - 16, k0, k1, packed, vecs * 64,

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from fusec.ir.dtypes import NO_NUMPY, numpy_dtype
+from fusec.runtime.arrays import dtype_of, is_tensor
 from fusec.runtime.native import Planned
-from fusec.runtime.request import Request, output_specs
+from fusec.runtime.request import Request
 from fusec.runtime.tile.arrays import ArrayReader, readable
 
 __all__ = ["Calls"]
@@ -36,18 +37,24 @@ class _Call:
     output_names: tuple[tuple[str, ...], ...]
     one_input: bool
     """Every model has one input, so that a request is an array."""
+    tensors: bool
+    """All inputs are torch tensors, and so are the outputs."""
     one_output: tuple[str, ...] | None
     """The outputs' names, if every model has one output."""
 
-    def answer(self, given: list[object]) -> Results | None:
+    def answer(self, given: list[Any]) -> Results | None:
         """Run if all arrays are as before, else give None and do nothing."""
-        if self.one_input and type(given[0]) is np.ndarray:
+        if self.one_input and not isinstance(given[0], dict | tuple):
             arrays: list[Any] | None = given
         else:
             arrays = _flat(given, self.input_names)
+        if arrays is not None and self.tensors:
+            arrays = _from_tensors(arrays)
         if arrays is None or self.reader.addresses(arrays) is None:
             return None
         answers = self.planned.run(self._by_request(arrays))
+        if self.tensors:
+            answers = _to_tensors(answers)
         if self.one_output is not None:
             return {
                 name: {label: output}
@@ -68,8 +75,13 @@ class _Call:
         return inputs
 
 
-def _flat(given: Sequence[object], input_names: Sequence[tuple[str, ...]]) -> list[Any] | None:
+def _flat(given: Sequence[Any], input_names: Sequence[tuple[str, ...]]) -> list[Any] | None:
     """Give the arrays of all requests one after another, or None if one is not as it should be."""
+    if set(map(type, given)) == {dict} and sum(map(len, given)) == len(given):
+        try:
+            return [value[names[0]] for value, names in zip(given, input_names, strict=True)]
+        except LookupError:
+            return None
     arrays: list[Any] = []
     for value, names in zip(given, input_names, strict=True):
         if type(value) is dict:
@@ -92,6 +104,7 @@ class Calls:
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, ...], tuple[_Call, ...]] = OrderedDict()
+        self._last: dict[tuple[str, ...], tuple[tuple[int, ...], ...]] = {}
 
     def answer(self, requests: Mapping[str, Any], version: int) -> Results | None:
         """Run a call like one before.
@@ -119,18 +132,23 @@ class Calls:
         return None
 
     def remember(self, requests: Sequence[Request], planned: Planned, version: int) -> None:
-        """Remember a call.
+        """Remember a call that comes the second time.
 
         Args:
             requests: all of it, in order.
             planned: what answers it.
             version: of the plan when the models' names were looked up.
         """
-        specs = [spec for r in requests for spec in r.choice.template.inputs]
-        arrays = [t for r in requests for t in r.inputs]
-        if not requests or not all(map(_usual, requests)) or not readable():
+        names = tuple([r.target.name for r in requests])
+        shapes = tuple([t.shape for r in requests for t in r.inputs])
+        if self._last.get(names) != shapes:
+            if len(self._last) >= _MOST_NAMES:
+                self._last.clear()
+            self._last[names] = shapes
             return
-        names = tuple(r.target.name for r in requests)
+        kinds = {r.wants_numpy for r in requests}
+        if len(kinds) != 1 or not all(map(_usual, requests)) or not readable():
+            return
         members = [r.target.member for r in requests]
         output_names = tuple(m.output_names for m in members)
         single = all(len(n) == 1 for n in output_names)
@@ -138,13 +156,13 @@ class Calls:
             version=version,
             planned=planned,
             reader=ArrayReader(
-                [numpy_dtype(spec.dtype) for spec in specs],  # type: ignore[union-attr]
-                [a.shape for a in arrays],
+                [numpy_dtype(dtype_of(t)) for r in requests for t in r.inputs], shapes
             ),
             names=names,
             input_names=tuple(m.input_names for m in members),
             output_names=output_names,
             one_input=all(len(m.input_names) == 1 for m in members),
+            tensors=not requests[0].wants_numpy,
             one_output=tuple(n[0] for n in output_names) if single else None,
         )
         alike = [c for c in self._known.get(names, ()) if c.version == version]
@@ -155,13 +173,29 @@ class Calls:
     def clear(self) -> None:
         """Forget all: calls keep the weights of their models alive."""
         self._known.clear()
+        self._last.clear()
+
+
+def _from_tensors(tensors: Sequence[Any]) -> list[Any] | None:
+    """See tensors as arrays; None where one is no tensor, or none that NumPy can look at."""
+    try:
+        return [t.numpy() for t in tensors]
+    except (AttributeError, RuntimeError, TypeError):
+        return None
+
+
+def _to_tensors(answers: Sequence[Sequence[np.ndarray]]) -> list[tuple[Any, ...]]:
+    import torch
+
+    return [tuple(map(torch.from_numpy, outputs)) for outputs in answers]
 
 
 def _usual(request: Request) -> bool:
     """Tell whether a request's arrays can be read and its outputs given as they are."""
+    inputs = request.inputs
     return (
-        request.wants_numpy
-        and request.rows != 0
-        and all(type(a) is np.ndarray and a.ndim <= _MOST_AXES for a in request.inputs)
-        and not any(spec.dtype in NO_NUMPY for spec in output_specs(request.choice.template))
+        request.rows != 0
+        and (request.wants_numpy or all(map(is_tensor, inputs)))
+        and not any(t.ndim > _MOST_AXES or dtype_of(t) in NO_NUMPY for t in inputs)
+        and not any(spec.dtype in NO_NUMPY for spec in request.choice.template.outputs)
     )

@@ -8,7 +8,7 @@ import torch
 from fusec.ir.symbols import evaluate
 from fusec.kernels.torch_graph import from_numpy, torch_dtype
 from fusec.runtime.arrays import is_tensor
-from fusec.runtime.request import Choice, Request, output_specs
+from fusec.runtime.request import Choice, Request
 
 __all__ = ["Instance", "instances_of", "join", "own_memory"]
 
@@ -98,9 +98,7 @@ def _no_rows(request: Request, answers: Sequence[tuple[torch.Tensor, ...]]) -> l
     """Give outputs of zero rows in the right dtypes and shapes."""
     template = request.choice.template
     empty = []
-    for i, (spec, axis) in enumerate(
-        zip(output_specs(template), template.output_axes, strict=True)
-    ):
+    for i, (spec, axis) in enumerate(zip(template.outputs, template.output_axes, strict=True)):
         if axis is None:
             empty.append(answers[0][i])
             continue

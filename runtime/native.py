@@ -5,11 +5,11 @@ from typing import Protocol
 
 import numpy as np
 
-from fusec.ir.dtypes import numpy_dtype
+from fusec.ir.dtypes import NO_NUMPY, numpy_dtype
 from fusec.ir.symbols import evaluate
 from fusec.ir.template import Template
 from fusec.runtime.arrays import Array, array_of, tensor_of_array, widened
-from fusec.runtime.request import Choice, Request, output_specs
+from fusec.runtime.request import Choice, Request
 from fusec.runtime.tile.executor import Wanted
 
 __all__ = ["Answers", "Planned", "ThroughNative", "TileExecutor", "WholeRequests"]
@@ -122,9 +122,7 @@ def _no_rows(request: Request, outputs: Sequence[np.ndarray]) -> tuple[np.ndarra
     """Give outputs of zero rows; those without a batch axis as they came out."""
     template = request.choice.template
     empty = []
-    for i, (spec, axis) in enumerate(
-        zip(output_specs(template), template.output_axes, strict=True)
-    ):
+    for i, (spec, axis) in enumerate(zip(template.outputs, template.output_axes, strict=True)):
         if axis is None:
             empty.append(outputs[i])
             continue
@@ -136,6 +134,12 @@ def _no_rows(request: Request, outputs: Sequence[np.ndarray]) -> tuple[np.ndarra
 
 def _given(request: Request, outputs: Sequence[np.ndarray]) -> tuple[Array, ...]:
     """Give answers in the caller's kind of array."""
-    change = widened if request.wants_numpy else tensor_of_array
-    specs = output_specs(request.choice.template)
-    return tuple(change(o, spec.dtype) for o, spec in zip(outputs, specs, strict=True))
+    specs = request.choice.template.outputs
+    if request.wants_numpy:
+        return tuple(
+            [
+                widened(o, s.dtype) if s.dtype in NO_NUMPY else o
+                for o, s in zip(outputs, specs, strict=True)
+            ]
+        )
+    return tuple([tensor_of_array(o, s.dtype) for o, s in zip(outputs, specs, strict=True)])

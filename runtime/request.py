@@ -1,16 +1,18 @@
 """Read one request: names, dtypes, shapes and extents checked, rows counted, one variant chosen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
+
+import numpy as np
 
 from fusec.ir.errors import ConfigError
 from fusec.ir.plan import Blob, Member
 from fusec.ir.symbols import ExtentError, check_request
-from fusec.ir.template import RowsKind, Template, TensorSpec
+from fusec.ir.template import RowsKind, Spec, Template, TensorSpec
 from fusec.runtime.arrays import Array, dtype_of, is_tensor, read_value
 
-__all__ = ["Choice", "Request", "Target", "output_specs", "read_request"]
+__all__ = ["Choice", "Request", "Target", "read_request"]
 
 _MOST_SEEN = 1024
 """Kinds of requests that a member remembers; forgotten all at once beyond."""
@@ -44,7 +46,7 @@ class Target:
     member: Member
     choices: tuple[Choice, ...]
     """One per variant of the member, the general one first."""
-    _seen: dict[Shapes, _Match] = field(default_factory=dict)
+    _seen: dict[Hashable, _Match] = field(default_factory=dict)
     """Requests that fitted, so that the same kind is not worked out again."""
 
 
@@ -62,16 +64,6 @@ class Request:
     extents: Mapping[str, int]
 
 
-def output_specs(template: Template) -> list[TensorSpec]:
-    """Give the specs of a template's outputs at one row."""
-    specs = []
-    for result in template.body.results:
-        spec = template.body.spec_of(result)
-        assert isinstance(spec, TensorSpec)
-        specs.append(spec)
-    return specs
-
-
 def read_request(target: Target, given: object) -> Request:
     """Check a member's inputs against its template.
 
@@ -86,16 +78,20 @@ def read_request(target: Target, given: object) -> Request:
     values = _by_position(name, member, given)
     specs = target.choices[0].template.inputs
     inputs = tuple(
-        read_value(f"input {n!r} of model {name!r}", value, spec.dtype)  # type: ignore[union-attr]
-        for n, spec, value in zip(member.input_names, specs, values, strict=True)
+        [
+            value
+            if type(value) is np.ndarray and value.dtype.kind in "fiub"
+            else _read(name, input_name, value, spec)
+            for input_name, spec, value in zip(member.input_names, specs, values, strict=True)
+        ]
     )
-    shapes = tuple((dtype_of(t), tuple(t.shape)) for t in inputs)
-    match = target._seen.get(shapes)
+    key = tuple([(t.dtype, t.shape) for t in inputs])
+    match = target._seen.get(key)
     if match is None:
-        match = _choose(target, shapes)
+        match = _choose(target, tuple((dtype_of(t), tuple(t.shape)) for t in inputs))
         if len(target._seen) >= _MOST_SEEN:
             target._seen.clear()
-        target._seen[shapes] = match
+        target._seen[key] = match
     return Request(
         target=target,
         choice=match.choice,
@@ -104,6 +100,11 @@ def read_request(target: Target, given: object) -> Request:
         wants_numpy=not any(map(is_tensor, inputs)),
         extents=match.extents,
     )
+
+
+def _read(name: str, input_name: str, value: object, spec: Spec) -> Array:
+    assert isinstance(spec, TensorSpec)
+    return read_value(f"input {input_name!r} of model {name!r}", value, spec.dtype)
 
 
 def _choose(target: Target, shapes: Shapes) -> _Match:

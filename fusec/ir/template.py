@@ -189,6 +189,19 @@ class Template:
         return self.body.arguments[self.n_inputs :]
 
     @cached_property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Specs of the outputs at one row.
+
+        Raises:
+            VerifyError: a result is no tensor.
+        """
+        specs = tuple(map(self.body.spec_of, self.body.results))
+        tensors = tuple(spec for spec in specs if isinstance(spec, TensorSpec))
+        if len(tensors) != len(specs):
+            raise VerifyError(f"results {specs} are not all tensors")
+        return tensors
+
+    @cached_property
     def key(self) -> str:
         """Sha-256 of the canonical JSON: equal exactly when the templates are equal."""
         text = json.dumps(to_json(self), sort_keys=True, separators=(",", ":"))

@@ -235,6 +235,8 @@ def memory_order(view: View) -> tuple[int, ...] | None:
 def reshape_view(view: View, shape: Sequence[Extent]) -> View | None:
     """See a view in another shape of as many elements; None if strides cannot say it."""
     wanted = tuple(shape)
+    if 0 in view.shape:
+        return replace(dense(view.slot, view.dtype, wanted), offset=view.offset)
     # Axes of extent 1 say nothing; runs of axes that lie as one are one.
     runs: list[tuple[Extent, Extent]] = []
     for extent, stride in zip(view.shape, view.strides, strict=True):

@@ -27,8 +27,8 @@ Cut = tuple[int, int, int, int]
 
 def run_reference(stage: Stage, flats: Flats, symbols: Mapping[str, int] | None = None) -> None:
     """Run the reference kernel over flat buffers, by slot."""
-    package = TILE_OPS[stage.op].package
-    import_module(f"{package}.reference").run(stage, Memory(flats, symbols or {}))
+    folder = TILE_OPS[stage.op]
+    import_module(f"{folder.package}.{folder.reference}").run(stage, Memory(flats, symbols or {}))
 
 
 def run_native(

@@ -6,29 +6,38 @@ rows -> rule of the table -> stages over views -> outputs in buffers of their ow
 from fusec.ir.errors import UnsupportedError
 from fusec.ir.extents import of, product
 from fusec.ir.stage import Buffer, BufferKind, Lowered, TileOp, View, dense
-from fusec.ir.template import Arg, Template, TensorSpec
+from fusec.ir.template import Arg, Ref, Template, TensorSpec
 from fusec.passes.lower.builder import Lowering, Refused, Value
+from fusec.passes.lower.check import check_result
 from fusec.passes.lower.extern import extern
 from fusec.passes.lower.packing import layouts_of
+from fusec.passes.lower.rule import FAULTS
 from fusec.passes.lower.table import LOWERINGS
 
 __all__ = ["lower"]
 
 
-def lower(template: Template) -> Lowered:
+def lower(template: Template, *, strict: bool = False) -> Lowered:
     """Lower a template.
 
     Rows without a lowering, or which their lowering refuses, become extern stages.
 
+    Args:
+        template: what to lower.
+        strict: let a rule fail over what it did not foresee, so that tests see it. A file that
+            was tampered with holds such rows; PyTorch then says what is wrong with them.
+
     Raises:
-        UnsupportedError: a row can neither be lowered nor be an extern stage.
+        UnsupportedError: an input or result is no tensor, or a row can neither be lowered nor be
+            an extern stage.
     Cost: milliseconds per hundred rows; weights are not looked at.
     """
+    _check_ends(template)
     low = Lowering(template, layouts_of(template))
     first = len(template.body.arguments)
     for i in range(len(template.body.rows)):
         low.row = i
-        low.values[first + i] = _lower_row(low, i)
+        low.values[first + i] = _lower_row(low, i, strict)
     outputs, shapes = [], []
     for number, result in enumerate(template.body.results):
         spec = template.body.spec_of(result)
@@ -65,6 +74,17 @@ def lower(template: Template) -> Lowered:
     )
 
 
+def _check_ends(template: Template) -> None:
+    for spec in template.body.arguments:
+        if not isinstance(spec, TensorSpec):
+            raise UnsupportedError(f"no stages for an input that is {spec!r}")
+    for result in template.body.results:
+        if not isinstance(result, Ref):
+            raise UnsupportedError(f"no stages for a result that is {result!r}")
+        if not isinstance(template.body.spec_of(result), TensorSpec):
+            raise UnsupportedError("no stages for a result that is no tensor")
+
+
 def _result(low: Lowering, result: Arg) -> View:
     try:
         return low.view(result)
@@ -72,14 +92,17 @@ def _result(low: Lowering, result: Arg) -> View:
         raise UnsupportedError(f"no stages for a result: {e}") from e
 
 
-def _lower_row(low: Lowering, number: int) -> Value:
+def _lower_row(low: Lowering, number: int, strict: bool) -> Value:
     row = low.template.body.rows[number]
     rule = LOWERINGS.get(row.op)
     if rule is not None:
         buffers, stages = len(low.buffers), len(low.stages)
+        caught = (Refused,) if strict else (Refused, *FAULTS)
         try:
-            return rule(low, row)
-        except Refused:
+            value = rule(low, row)
+            check_result(row, value)
+            return value
+        except caught:
             del low.buffers[buffers:], low.stages[stages:]
     try:
         return extern(low, row)

@@ -11,6 +11,7 @@ from fusec.ir.template import Arg, Ref, Row, Template, TensorSpec
 from fusec.passes.lower import convolution, rnn
 from fusec.passes.lower.gather import reads_rows
 from fusec.passes.lower.panels import panel_width
+from fusec.passes.lower.rule import FAULTS
 
 __all__ = ["PACKERS", "layouts_of", "panel_width", "plain"]
 
@@ -68,6 +69,13 @@ def _proposal(
 ) -> "Layout | str | None":
     if not isinstance(arg, Ref):
         return None
+    try:
+        return _proposed(template, row, position, number)
+    except FAULTS:
+        return None
+
+
+def _proposed(template: Template, row: Row, position: int, number: int) -> "Layout | str | None":
     if READS_PANELS.get(row.op) == position and reads_rows(row):
         return "any"
     spec = template.body.arguments[number]

@@ -14,6 +14,7 @@ from fusec.runtime.cache import LockedCache
 from fusec.runtime.pool import pool
 from fusec.runtime.request import Choice
 from fusec.runtime.tile.bind import Binding
+from fusec.runtime.tile.bounds import check_bounds
 from fusec.runtime.tile.build import Program, build
 from fusec.runtime.tile.call import Call
 from fusec.runtime.tile.code import EXTERN, TemplateCode
@@ -167,7 +168,9 @@ class NativeExecutor:
         return Prepared(make, self._arenas, self._externs.guard if has_extern else _plainly)
 
     def _bind(self, template: Template, extents: Mapping[str, int]) -> Binding:
-        binding = Binding(self.code(template), extents)
+        code = self.code(template)
+        check_bounds(code.lowered, extents)
+        binding = Binding(code, extents)
         self._externs.enter(binding)
         return binding
 

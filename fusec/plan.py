@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from fusec.ir.errors import ConfigError, FusecError, GuardBroken, KernelError
 from fusec.ir.plan import Executor, Member, PlanData
 from fusec.lowering import Stages, plain_layouts
 from fusec.registry import Registry
-from fusec.running import runner
+from fusec.running import build_kernels, runner
 from fusec.runtime.arrays import Array
 from fusec.runtime.calls import Calls
 from fusec.runtime.native import Planned, ThroughNative
@@ -134,6 +134,21 @@ class Plan:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan to one file, whole or not at all; an old file stays until then."""
         write_plan(self._registry.data(), path)
+
+    def warm(self, progress: Callable[[str, int, int], None] | None = None) -> None:
+        """Have all native code ready that this plan needs; else its first run builds what lacks.
+
+        Code stays in a cache of the user's, for later processes too. Nothing to do with PyTorch's
+        executors.
+
+        Args:
+            progress: told a library's name, how many are built by then, and how many are to be.
+
+        Raises:
+            KernelError: code does not build.
+        """
+        if self.executor is Executor.CPU:
+            build_kernels(self._registry.data().templates.values(), self._stages, progress)
 
     def explain(self) -> "Explanation":
         """Say what was grouped, why near-twins were not, and how each group runs."""

@@ -3,18 +3,19 @@
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.util import find_spec
 
 from fusec.ir.plan import Executor
+from fusec.ir.template import Template
 from fusec.lowering import Stages
 from fusec.runtime.arrays import Array
 from fusec.runtime.extern import run_extern
 from fusec.runtime.native import ThroughNative, WholeRequests
 from fusec.runtime.request import Request
 
-__all__ = ["default_executor", "native_supported", "runner"]
+__all__ = ["build_kernels", "default_executor", "native_supported", "runner"]
 
 
 def default_executor() -> Executor:
@@ -43,6 +44,30 @@ def runner(executor: Executor, threads: int | None, stages: Stages) -> WholeRequ
     if executor is Executor.CPU:
         return _native(threads, stages)
     return _through_torch(executor, threads)
+
+
+def build_kernels(
+    templates: Iterable[Template], stages: Stages, progress: Callable[[str, int, int], None] | None
+) -> None:
+    """Build or load the native code that templates need, several libraries at once.
+
+    Args:
+        templates: of a plan.
+        stages: what they are lowered to.
+        progress: told a library's name, how many are built by then, and how many are to be built.
+
+    Raises:
+        KernelError: code does not build.
+    """
+    from fusec.kernels.library import library_of, prepare
+    from fusec.runtime.tile.call import SERVICES
+    from fusec.runtime.tile.code import EXTERN, encode_stage
+
+    names = {*SERVICES, "engine_run", "arrays_read"}
+    for template in filter(stages.has, templates):
+        lowered = stages.of(template)
+        names |= {encode_stage(s, lowered.buffers).kernel for s in lowered.stages}
+    prepare({library_of(name) for name in names - {EXTERN}}, progress)
 
 
 def _native(threads: int | None, stages: Stages) -> ThroughNative:

@@ -23,8 +23,9 @@ INPUTS = ("pyproject.toml", "constraints.txt")
 # Looked for without importing them, so that the check costs milliseconds.
 PROBE = """
 import importlib.util, sys
-names = "numpy torch networkx numba llvmlite typer rich onnx onnxruntime sklearn pytest mypy ruff setuptools"
-missing = [name for name in names.split() if importlib.util.find_spec(name) is None]
+names = "numpy torch networkx numba llvmlite typer rich onnx onnxruntime sklearn".split()
+names += ["pytest", "mypy", "ruff", "setuptools"]
+missing = [name for name in names if importlib.util.find_spec(name) is None]
 spec = importlib.util.find_spec("fusec")
 if missing or spec is None or spec.origin is None or not spec.origin.startswith(sys.argv[1]):
     sys.exit(f"missing: {missing}, fusec: {spec}")

@@ -71,6 +71,7 @@ def compile_models(
         say(f"note: {note}", style="dim")
     built = build(found, choices, skip_failed=skip_failed)
     built.plan.save(output)
+    built.plan.warm(_tell)
     for failure in built.failures:
         say(f"left out: {failure.path}: {failure.message}", style="yellow")
     explanation = built.plan.explain()
@@ -78,6 +79,10 @@ def compile_models(
         emit_json(_as_json(output, built, explanation))
     else:
         _show(output, built, explanation, Console())
+
+
+def _tell(library: str, done: int, total: int) -> None:
+    say(f"native code: {library} built, {done} of {total}; it is kept for later", style="dim")
 
 
 def _as_json(output: Path, built: Built, explanation: "fusec.Explanation") -> dict[str, object]:

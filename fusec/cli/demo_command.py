@@ -17,6 +17,7 @@ WIDTH = 120
 PHASES = {
     "train": "training the models",
     "compile": "compiling them into one plan",
+    "build": "building native code",
     "save": "saving the plan",
     "load": "loading it again",
     "check": "running every test image",
@@ -43,9 +44,9 @@ def demo(
 
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-    starts = {"train": 0, "compile": tenants, "save": tenants + 1, "load": tenants + 2}
-    starts |= {"check": tenants + 3, "time": 2 * tenants + 3}
-    with progress(2 * tenants + 4) as tell:
+    starts = {"train": 0, "compile": tenants, "build": tenants + 1, "save": tenants + 2}
+    starts |= {"load": tenants + 3, "check": tenants + 4, "time": 2 * tenants + 4}
+    with progress(2 * tenants + 5) as tell:
         report = run_demo(
             tenants=tenants,
             epochs=epochs,
@@ -81,8 +82,8 @@ def show(report: DemoReport, console: Console) -> None:
     console.print(
         f"{len(report.tenants)} models, one plan of {report.plan_bytes / 1e6:.2f} MB: "
         f"{same} of {images} test images labelled as by the original models.\n"
-        f"Largest difference of a logit: {report.largest_difference:.1e} isolated, "
-        f"{report.largest_difference_merged:.1e} merged.\n"
+        f"Largest difference of a logit: {report.largest_difference:.1e} ({report.executor}), "
+        f"{report.largest_difference_torch:.1e} through PyTorch.\n"
         f"Took: {spent}.",
         highlight=False,
     )

@@ -73,11 +73,13 @@ ExamplesOption = Annotated[
 ]
 ExecutorOption = Annotated[
     Executor | None,
-    typer.Option(help="isolated: bytes never depend on company; merged: one program per group."),
+    typer.Option(
+        help="cpu (default): native code; isolated, merged: PyTorch, row by row or group by group."
+    ),
 ]
 ThreadsOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Threads of a run; torch's own choice if absent."),
+    typer.Option(min=1, help="Threads of a run; all cores, or PyTorch's choice, if absent."),
 ]
 
 

@@ -54,10 +54,12 @@ class DemoReport:
     refusals: tuple[str, ...]
     timings: tuple[Timing, ...]
     seconds: dict[str, float]
-    """Seconds by phase: train, export, compile, save, load, check."""
+    """Seconds by phase: train, compile, build, save, load, check."""
     plan_bytes: int
-    largest_difference_merged: float
-    """Between the merged executor and the originals, over one image per tenant."""
+    executor: str
+    """That the plan runs on."""
+    largest_difference_torch: float
+    """Between PyTorch's executors and the originals, over one image per tenant."""
 
     @property
     def largest_difference(self) -> float:

@@ -83,7 +83,8 @@ class ReferenceExecutor:
             if stage.op is TileOp.EXTERN:
                 _extern(stage, lowered, wanted, buffers)
             else:
-                import_module(f"{TILE_OPS[stage.op].package}.reference").run(stage, memory)
+                folder = TILE_OPS[stage.op]
+                import_module(f"{folder.package}.{folder.reference}").run(stage, memory)
         return tuple(
             buffers[slot].reshape([value(e, symbols) for e in shape])
             for slot, shape in zip(lowered.outputs, lowered.output_shapes, strict=True)

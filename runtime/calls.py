@@ -50,9 +50,10 @@ class _Call:
             arrays = _flat(given, self.input_names)
         if arrays is not None and self.tensors:
             arrays = _from_tensors(arrays)
-        if arrays is None or self.reader.addresses(arrays) is None:
+        addresses = None if arrays is None else self.reader.addresses(arrays)
+        if arrays is None or addresses is None:
             return None
-        answers = self.planned.run(self._by_request(arrays))
+        answers = self.planned.run(self._by_request(arrays), addresses)
         if self.tensors:
             answers = _to_tensors(answers)
         if self.one_output is not None:

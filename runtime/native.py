@@ -20,8 +20,15 @@ Answers = list[tuple[np.ndarray, ...]]
 class Planned(Protocol):
     """An instance list that an executor has planned."""
 
-    def run(self, inputs: Sequence[Sequence[np.ndarray]]) -> Answers:
-        """Answer every request; rows are joined."""
+    def run(
+        self, inputs: Sequence[Sequence[np.ndarray]], addresses: np.ndarray | None = None
+    ) -> Answers:
+        """Answer every request; rows are joined.
+
+        Args:
+            inputs: of each request, C-contiguous, dtypes and shapes as planned for.
+            addresses: of all inputs, request after request, if the caller has them already.
+        """
 
 
 class TileExecutor(Protocol):

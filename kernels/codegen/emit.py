@@ -80,12 +80,18 @@ class Emitted:
         code: bytes = self.machine.emit_object(self.module)
         wrong = undefined_symbols(code) - ALLOWED
         if wrong:
-            hint = " (it can raise: check // and % by zero, **, array code)"
-            raise KernelError(
-                f"kernels need symbols that will not be there: {', '.join(sorted(wrong))}"
-                + (hint if _RAISES in wrong else "")
-            )
+            raise KernelError(self._why(wrong))
         return code
+
+    def _why(self, symbols: frozenset[str]) -> str:
+        if _RAISES in symbols:
+            can_raise = [f.name for f in self.module.functions if f"@{_RAISES}(" in str(f)]
+            names = ", ".join(name for name in can_raise if name != _RAISES)
+            return (
+                f"{names} can raise an exception: helpers need error_model='numpy', and arrays, "
+                "assertions and ** are out of place"
+            )
+        return f"kernels need symbols that will not be there: {', '.join(sorted(symbols))}"
 
     def emit_assembly(self) -> str:
         """Give the listing, to look at what became of a kernel."""

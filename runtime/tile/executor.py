@@ -9,20 +9,23 @@ import numpy as np
 
 from fusec.ir.stage import Lowered
 from fusec.ir.template import Template
-from fusec.kernels.library import address
+from fusec.kernels.library import address, prepare
 from fusec.runtime.cache import LockedCache
 from fusec.runtime.pool import pool
 from fusec.runtime.request import Choice
 from fusec.runtime.tile.bind import Binding
 from fusec.runtime.tile.bounds import check_bounds
 from fusec.runtime.tile.build import Program, build
-from fusec.runtime.tile.call import Call
+from fusec.runtime.tile.call import SERVICES, Call
 from fusec.runtime.tile.code import EXTERN, TemplateCode
 from fusec.runtime.tile.externs import Externs, RunExtern
 from fusec.runtime.tile.layout import Part
 from fusec.runtime.tile.memory import ArenaPool
 
 __all__ = ["NativeExecutor", "NativeRequest", "Prepared", "Traced", "Wanted"]
+
+_ALWAYS = (*SERVICES, "arrays", "engine")
+"""Kernels and libraries that every run needs."""
 
 Answers = list[tuple[np.ndarray, ...]]
 
@@ -148,7 +151,7 @@ class NativeExecutor:
 
     def code(self, template: Template) -> TemplateCode:
         """Give a template's encoded stages, made once."""
-        return self._codes.get(template.key, lambda: TemplateCode(self._lowered(template)))
+        return self._codes.get(template.key, partial(self._coded, template))
 
     def binding(self, template: Template, extents: Mapping[str, int]) -> Binding:
         """Give a template's code for one set of extents, made once while it comes again."""
@@ -166,6 +169,11 @@ class NativeExecutor:
         make = partial(Call, program, parts, templates, rows, self._address)
         has_extern = any(p.binding.code.externs for p in parts)
         return Prepared(make, self._arenas, self._externs.guard if has_extern else _plainly)
+
+    def _coded(self, template: Template) -> TemplateCode:
+        code = TemplateCode(self._lowered(template))
+        prepare({*_ALWAYS, *(s.kernel for s in code.stages if s.kernel != EXTERN)})
+        return code
 
     def _bind(self, template: Template, extents: Mapping[str, int]) -> Binding:
         code = self.code(template)

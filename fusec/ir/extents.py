@@ -183,24 +183,31 @@ def _times(a: Extent, b: Extent) -> Extent:
 
 
 def _exact(a: Extent, b: Extent) -> Extent | None:
-    """Divide by an integer or a single monomial, if all of `a` divides."""
-    divisor = _terms(b)
-    if len(divisor) != 1:
-        return 1 if a == b else None
-    ((below, d),) = divisor.items()
-    if d == 0:
+    """Divide polynomials as by hand, from the leading term on, if nothing is left over."""
+    divisor, rest = {m: c for m, c in _terms(b).items() if c}, dict(_terms(a))
+    if not divisor:
         return None
-    terms: dict[Monomial, int] = {}
-    for monomial, c in _terms(a).items():
-        powers = dict(monomial)
-        for atom, power in below:
-            if powers.get(atom, 0) < power:
-                return None
-            powers[atom] -= power
-        if c % d:
+    atoms = sorted({atom for m in (*divisor, *rest) for atom, _ in m})
+    lead = max(divisor, key=lambda m: _rank(m, atoms))
+    under = dict(lead)
+    quotient: dict[Monomial, int] = {}
+    while rest := {m: c for m, c in rest.items() if c}:
+        top = max(rest, key=lambda m: _rank(m, atoms))
+        over = dict(top)
+        powers = {atom: over.get(atom, 0) - under.get(atom, 0) for atom in {*over, *under}}
+        if rest[top] % divisor[lead] or any(n < 0 for n in powers.values()):
             return None
-        terms[tuple(sorted((x, n) for x, n in powers.items() if n))] = c // d
-    return _made(terms)
+        monomial = tuple(sorted((atom, n) for atom, n in powers.items() if n))
+        quotient[monomial] = c = rest[top] // divisor[lead]
+        for m, d in _terms(_times(_made(divisor), _made({monomial: c}))).items():
+            rest[m] = rest.get(m, 0) - d
+    return _made(quotient)
+
+
+def _rank(monomial: Monomial, atoms: list[str]) -> tuple[int, ...]:
+    """Order monomials so that products keep the order: by degree, then by the first atoms."""
+    powers = dict(monomial)
+    return (sum(powers.values()), *(powers.get(atom, 0) for atom in atoms))
 
 
 def _show_term(term: tuple[Monomial, int]) -> str:

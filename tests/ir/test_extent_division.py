@@ -10,17 +10,6 @@ from fusec.ir.extents import Extent, exactly, of, value
 TEXTS = (
     "s0", "s1", "s0 + 1", "2*s0 + s1", "3*s0*s1 - s1", "(s0 - 1)//8 + 1", "4", "-3", "0", "s1*s1",
 )  # fmt: skip
-    "s0",
-    "s1",
-    "s0 + 1",
-    "2*s0 + s1",
-    "3*s0*s1 - s1",
-    "(s0 - 1)//8 + 1",
-    "4",
-    "-3",
-    "0",
-    "s1*s1",
-)
 
 
 @given(st.lists(st.sampled_from(TEXTS), min_size=1, max_size=3), st.sampled_from(TEXTS))

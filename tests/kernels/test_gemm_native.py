@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from fusec_testing.accuracy import assert_no_worse
+from fusec_testing.fences import fenced
 from fusec_testing.stages import Cut, run_native, run_reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -181,6 +182,16 @@ def test_what_is_not_finite_stays_in_its_row() -> None:
     np.testing.assert_array_equal(dirty[others], clean[others])
     assert np.isnan(dirty[4]).all()
     assert np.isinf(dirty[5]).all()
+
+
+@pytest.mark.parametrize("nr", [16, 48])
+@pytest.mark.parametrize(("m", "k", "n"), [(1, 1, 1), (9, 259, 33), (17, 30, 96)])
+def test_nothing_behind_the_operands_is_touched(m: int, k: int, n: int, nr: int) -> None:
+    case = Case(m, k, n, nr)
+    expected = case.run()
+    case.flats = [*map(fenced, case.flats[:2]), fenced(case.flats[2][:-1]), fenced(case.b)]
+    run_native(case.stage, case.buffers, case.flats)
+    np.testing.assert_array_equal(case.flats[2].reshape(m, n), expected)
 
 
 def test_a_sum_over_nothing_is_the_bias() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fusec_testing.accuracy import assert_no_worse
+from fusec_testing.fences import fenced
 from fusec_testing.stages import Cut, run_native, run_reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -160,6 +161,16 @@ def test_what_is_not_finite_stays_where_it_is() -> None:
     touched[1, :, 20] = True
     np.testing.assert_array_equal(dirty[~touched], clean[~touched])
     assert not np.isfinite(dirty[touched]).any()
+
+
+@pytest.mark.parametrize("b_order", ["kn", "nk", "strided"])
+@pytest.mark.parametrize(("m", "k", "n"), [(1, 1, 1), (9, 259, 33), (17, 30, 96), (3, 5, 50)])
+def test_nothing_behind_the_operands_is_touched(m: int, k: int, n: int, b_order: str) -> None:
+    case = Case((2,), m, k, n, b_order=b_order, bias=True)
+    expected = case.run()
+    case.flats = [*map(fenced, case.flats[:2]), fenced(case.flats[2][:-1]), fenced(case.bias)]
+    run_native(case.stage, case.buffers, case.flats)
+    np.testing.assert_array_equal(case.flats[2].reshape(case.shape), expected)
 
 
 def test_a_sum_over_nothing_is_zero() -> None:

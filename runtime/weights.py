@@ -74,15 +74,23 @@ def repacked(plan: PlanData, layouts: Callable[[Template], Sequence[Layout]]) ->
 
     Cost: one copy and one hash of what has to move.
     """
+    wanted = {key: layouts(template) for key, template in plan.templates.items()}
+    variants_of = [v for member in plan.members.values() for v in member.variants]
+    if all(
+        _alike(plan.weights[key].layout, layout)
+        for v in variants_of
+        for key, layout in zip(v.weights, wanted[plan.forms[v.form].template], strict=True)
+    ):
+        return plan
     weights: dict[str, Blob] = {}
     moved: dict[tuple[str, Layout], str] = {}
     members = {}
     for name, member in plan.members.items():
         variants = []
         for variant in member.variants:
-            wanted = layouts(plan.templates[plan.forms[variant.form].template])
             keys = []
-            for key, layout in zip(variant.weights, wanted, strict=True):
+            own = wanted[plan.forms[variant.form].template]
+            for key, layout in zip(variant.weights, own, strict=True):
                 blob = plan.weights[key]
                 if _alike(blob.layout, layout):
                     weights[key] = blob

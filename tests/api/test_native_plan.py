@@ -5,6 +5,7 @@ Each test runs twice: with native code, and with the reference executor in its p
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -325,3 +326,31 @@ def test_templates_without_stages_run_through_pytorch(
     assert "PyTorch runs it whole, one call per instance: no stages for row 1" in str(
         plan.explain()
     )
+
+
+def test_threads_that_run_and_edit_at_once(rng: np.random.Generator) -> None:
+    """Each call answers with the weights it found, whoever else runs or edits."""
+    plan, models = _plan()
+    requests = {n: _inputs(n, 2, rng) for n in models}
+    wanted = plan.run(requests)
+    other = _mlp()
+    plan.add("extra", other, example=X)
+    failures: list[str] = []
+
+    def run(seed: int) -> None:
+        own = np.random.default_rng(seed)
+        for _ in range(12):
+            names = list(own.permutation(list(models)))[: own.integers(1, len(models) + 1)]
+            for n, answer in plan.run({n: requests[n] for n in names}).items():
+                for k, array in answer.items():
+                    if not np.array_equal(array, wanted[n][k]):
+                        failures.append(n)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(5):
+        plan.replace("extra", other.state_dict(), like="mlp0")
+    for thread in threads:
+        thread.join()
+    assert failures == []

@@ -16,7 +16,7 @@ from fusec.runtime.tile.tables import Tables
 
 __all__ = ["SERVICES", "STATUS_TEXTS", "Call"]
 
-SERVICES = ("pointwise_point",)
+SERVICES = ("pointwise_program",)
 """Kernels that kernels call, by their word in the table of services; the status word follows."""
 
 STATUS_TEXTS = {1: "an index is out of range"}

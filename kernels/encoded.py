@@ -42,6 +42,8 @@ class Encoded:
     read_bytes: Extent
     written_bytes: Extent
     scratch_bytes: Extent
+    sequential: bool = False
+    """Pieces of items2 (steps in time) run in order, all those of the same items in one unit."""
 
 
 def view_words(view: View) -> tuple[Extent, ...]:

@@ -61,8 +61,6 @@ TABLE_BYTES = GROUP_ROWS * 8 + 64
 """Addresses of the rows' states, and one segment of the microkernel."""
 
 _GRAIN = 8
-_ALL = 1 << 40
-"""One task does all steps."""
 
 
 def operands(stage: Stage) -> dict[str, View]:
@@ -121,12 +119,13 @@ def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
         items=rows,
         items2=steps + 1,
         grain=_GRAIN,
-        grain2=_ALL,
+        grain2=1,
         flat=flat,
         flops=flops,
         read_bytes=steps * (rows * (4 * columns) + weight_bytes),
         written_bytes=steps * rows * (4 * hidden),
         scratch_bytes=TABLE_BYTES + GROUP_ROWS * (2 * row_bytes + 4 * (hidden + 16)),
+        sequential=True,
     )
 
 

@@ -22,6 +22,7 @@ __all__ = ["Program", "build"]
 _TASK_NS, _SMALL_TASK_NS = 200_000.0, 15_000.0
 _SPLIT_NS = 30_000.0
 """Groups that cost less are never shared between workers."""
+_LO2 = TASK.names.index("lo2") if TASK.names else 0
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -129,15 +130,16 @@ class _StageTable:
         if items <= 0 or items2 <= 0:
             return []
         rows = []
+        cut = _cut_in_time if encoded.sequential else _cut
         for start, stop in self._runs(group, stage):
             if encoded.flat:
-                cuts = _cut(
+                cuts = cut(
                     items * (stop - start), items2, encoded.grain, encoded.grain2,
                     binding.cost_ns[stage] * (stop - start) / task_ns,
                 )  # fmt: skip
                 rows += [self.row(stage, start, r) for r in cuts]
             else:
-                cuts = _cut(
+                cuts = cut(
                     items, items2, encoded.grain, encoded.grain2, binding.cost_ns[stage] / task_ns
                 )
                 rows += [self.row(stage, i, r) for i in range(start, stop) for r in cuts]
@@ -173,6 +175,25 @@ def _cut(
         (lo, min(lo + step, items), lo2, min(lo2 + step2, items2))
         for lo2 in range(0, items2, step2)
         for lo in range(0, items, step)
+    ]
+
+
+def _cut_in_time(
+    items: int, items2: int, grain: int, grain2: int, pieces: float
+) -> list[tuple[int, int, int, int]]:
+    """Cut rows first, since only they can run side by side, then the time that each has to walk.
+
+    Pieces of one row range follow one another.
+    """
+    grains, grains2 = -(-items // grain), -(-items2 // grain2)
+    wanted = max(1, int(np.ceil(pieces)))
+    rows = min(wanted, grains)
+    times = min(-(-wanted // rows), grains2)
+    step, step2 = -(-grains // rows) * grain, -(-grains2 // times) * grain2
+    return [
+        (lo, min(lo + step, items), lo2, min(lo2 + step2, items2))
+        for lo in range(0, items, step)
+        for lo2 in range(0, items2, step2)
     ]
 
 
@@ -246,8 +267,14 @@ def _add_cohorts(
                 wait = (len(waits), 1)
                 waits.append(before[number])
             before[number] = (counters, len(own))
+            sequential = group.cls.binding.code.stages[stage].sequential
             for row in own:
-                units.append((len(rows), 1))
+                if sequential and row[_LO2] > 0:
+                    # It goes on where the task before it stopped.
+                    first, count = units.pop()
+                    units.append((first, count + 1))
+                else:
+                    units.append((len(rows), 1))
                 rows.append((*row[:7], *wait, counters, *row[10:]))
             counters += 1
     if rows:

@@ -21,6 +21,7 @@ STEPS = st.builds(
     flat=st.booleans(),
     weight=st.sampled_from([None, 0, 1]),
     flops=st.sampled_from([100, 1_000_000, 20_000_000]),
+    sequential=st.booleans(),
 )
 
 
@@ -86,6 +87,23 @@ def test_every_item_is_computed_once(parts: list[Part], workers: int) -> None:
         for column in range(cls.binding.items2[stage])
     }
     assert _items(program) == dict.fromkeys(wanted, 1)
+
+
+@given(_parts(), st.sampled_from([1, 2]))
+@settings(deadline=None)
+def test_steps_in_time_run_in_order_in_one_unit(parts: list[Part], workers: int) -> None:
+    program = build(parts, workers, lambda name: 1)
+    for unit in program.table.units:
+        at: dict[tuple[int, ...], int] = {}
+        for task in program.table.tasks[unit["task"] : unit["task"] + unit["tasks"]]:
+            number = int(np.searchsorted(program.row_starts, task["bufs"] // 8, side="right")) - 1
+            stage = int(task["stage"]) - program.stage_starts[number]
+            if program.classes[number].binding.code.stages[stage].sequential:
+                key = (number, stage, *(int(task[n]) for n in ("instance", "lo", "hi")))
+                assert task["lo2"] == at.get(key, 0)
+                at[key] = int(task["hi2"])
+        for (number, stage, *_), reached in at.items():
+            assert reached == program.classes[number].binding.items2[stage]
 
 
 @given(_parts(), st.sampled_from([1, 2]))

@@ -33,6 +33,7 @@ class Step:
     weight: int | None = None
     """Number of the weight that it reads."""
     flops: int = 1000
+    sequential: bool = False
 
 
 def chain(steps: Sequence[Step], weights: Sequence[int] = ()) -> TemplateCode:
@@ -95,6 +96,7 @@ def chain(steps: Sequence[Step], weights: Sequence[int] = ()) -> TemplateCode:
             read_bytes=0,
             written_bytes=0,
             scratch_bytes=0,
+            sequential=step.sequential,
         )
 
     return TemplateCode(lowered, encode)

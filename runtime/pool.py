@@ -93,6 +93,16 @@ class Pool:
         self._lock = threading.Lock()  # for growing only, never held during a run
         self._threads: list[threading.Thread] = []
 
+    @property
+    def threads(self) -> tuple[threading.Thread, ...]:
+        """The workers that were started."""
+        return tuple(self._threads)
+
+    @property
+    def busy(self) -> bool:
+        """Tell whether a job runs now."""
+        return bool(self._words[PoolWord.NEXT] != self._words[PoolWord.SERVING])
+
     def run(self, job: Job, workers: int) -> Status:
         """Run a job, or go on with one that retreated.
 
@@ -172,7 +182,7 @@ class Pool:
 
         What a run of another thread had in memory is half-done for ever; nothing is, if none ran.
         """
-        self._broken |= bool(self._words[PoolWord.NEXT] != self._words[PoolWord.SERVING])
+        self._broken |= self.busy
         self._begin()
 
 

@@ -10,7 +10,6 @@ Several processes may build at once: files appear whole, by renaming.
 """
 
 import hashlib
-import logging
 import os
 import stat
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ from contextlib import contextmanager, suppress
 
 __all__ = ["cache_folder", "load_object", "store_object"]
 
-_LOG = logging.getLogger("fusec")
 _MAGIC = b"fusec-object 1\n"
 _DIGEST_BYTES = 32
 _KEPT = 8
@@ -54,7 +52,7 @@ def load_object(name: str, key: bytes) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        _LOG.warning("fusec: cannot read cached kernels: %s", error)
+        _warn(f"cannot read cached kernels: {error}")
         return None
     code = data[len(_MAGIC) + _DIGEST_BYTES :]
     return code if data == _sealed(key, code) else None
@@ -69,13 +67,18 @@ def store_object(name: str, key: bytes, code: bytes) -> bool:
             _write(folder, _file(name, key), _sealed(key, code))
             _prune(folder, name)
     except OSError as error:
-        _LOG.warning(
-            "fusec: kernels will be compiled again in the next process: %s; "
-            "set FUSEC_CACHE_DIR to a folder of your own",
-            error,
+        _warn(
+            f"kernels will be compiled again in the next process: {error}; set FUSEC_CACHE_DIR "
+            "to a folder of your own"
         )
         return False
     return True
+
+
+def _warn(text: str) -> None:
+    import logging  # 5 ms that a process with a good cache does not spend
+
+    logging.getLogger("fusec").warning("fusec: %s", text)
 
 
 def _file(name: str, key: bytes) -> str:

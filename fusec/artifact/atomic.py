@@ -11,7 +11,6 @@ name removes it. A reader that has the old file mapped keeps it.
 
 import hashlib
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Iterator
@@ -80,7 +79,7 @@ def _mode_of(target: Path, path: str | os.PathLike[str]) -> int | None:
 def _create(folder: Path, prefix: str) -> tuple[Path, BinaryIO]:
     """Make and lock a temporary file."""
     while True:
-        temporary = folder / f"{prefix}{secrets.token_hex(8)}.tmp"
+        temporary = folder / f"{prefix}{os.urandom(8).hex()}.tmp"
         file = open(temporary, "xb")  # noqa: SIM115  # the caller closes it
         try:
             _lock(file)

@@ -1,241 +1,105 @@
-"""Pointwise programs as words for the machine, and pointwise stages as kernels.
+"""A pointwise stage as words for its kernel.
 
-A program is, in int64 words (word 0 is 0 where there is none):
+    0  number of outer axes, rows, columns, where the program is
+    4  extent of each outer axis
+       for each operand, then each result: bytes along the outer axes
+       the program (see `words`), in which d0 and d1 are not used
 
-    0  1             number of words
-    1  loads         each  slot, offset, step of d0, d1, row, column, dtype, register, place
-       constants     each  register, bits, place, bytes
-       steps         each  code, register, place, first, second, third
-       results       each  slot, offset, step of d0, d1, row, column, dtype, register, direct
-    5  elements of a block
-
-Offsets and steps are bytes. Registers are numbers; a register's place is a byte offset in
-scratch, shared by registers that are not needed at the same time. Where memory lies as a register
-would, the machine reads and writes it in place.
+Items are rows, those of all outer axes one after another; items2 are columns.
 """
 
-import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from fusec.ir.dtypes import itemsize_bytes
-from fusec.ir.extents import Extent
-from fusec.ir.stage import PointProgram, Stage, View
-from fusec.kernels.pointwise.steps import CLASS_OF, CLASSES, NATIVE, STEPS
+from fusec.ir.extents import Extent, product
+from fusec.ir.stage import Buffer, Stage
+from fusec.kernels.encoded import Encoded
+from fusec.kernels.pointwise.frame import Frame, frame_of, guess
+from fusec.kernels.pointwise.words import (
+    POINT_SCRATCH_BYTES,
+    double_bits,
+    float_bits,
+    point_words,
+    program_words,
+)
 
 __all__ = [
-    "HEAD_BYTES",
-    "HEAD_WORDS",
-    "MAX_REGISTERS",
-    "MAX_VIEWS",
     "POINT_SCRATCH_BYTES",
     "double_bits",
+    "encode",
     "float_bits",
+    "grains",
+    "outer_words",
     "point_words",
 ]
 
-MAX_REGISTERS = 128
-"""Operands, constants and steps together."""
+_HEAVY = frozenset({
+    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "tanh", "sigmoid", "erf", "sin",
+    "cos", "gelu", "gelu_tanh", "silu", "mish", "softplus", "selu", "elu", "celu",
+})  # fmt: skip
+_STEP_FLOPS, _HEAVY_FLOPS, _SLOW_FLOPS = 3, 20, 200
+"""What a step costs per element, in operations of the machine that `flops` is about."""
 
-MAX_VIEWS = 64
-"""Operands and results together."""
-
-HEAD_WORDS = 6
-HEAD_BYTES = 8 * (2 * MAX_REGISTERS + MAX_VIEWS)
-"""Scratch begins with the address and step of every register, and the address of every view."""
-
-_PLACE_BYTES = 24 << 10
-_BLOCK = 1024
-_CONSTANT_BYTES = 128
-
-POINT_SCRATCH_BYTES = HEAD_BYTES + _PLACE_BYTES
-"""What a kernel that calls the machine gives it."""
-
-_DTYPES = tuple(CLASS_OF)
-_CODES = {name: code for code, name in enumerate(STEPS)}
+_TASK_NS = 30_000
+_FLOPS_PER_NS, _BYTES_PER_NS = 60, 15
 
 
-def float_bits(x: float) -> int:
-    """Give the 32 bits of a float rounded to float32."""
-    return int(struct.unpack("<I", struct.pack("<f", _to_f32(x)))[0])
-
-
-def double_bits(x: float) -> int:
-    """Give the 64 bits of a float, as a signed integer."""
-    return int(struct.unpack("<q", struct.pack("<d", x))[0])
-
-
-def _to_f32(x: float) -> float:
-    try:
-        return float(struct.unpack("<f", struct.pack("<f", x))[0])
-    except OverflowError:
-        return float("inf") if x > 0 else float("-inf")
-
-
-def point_words(stage: Stage) -> tuple[Extent, ...]:
-    """Spell a stage's program in the frame (d0, d1, row, column); one word 0 if it has none.
+def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
+    """Spell a pointwise stage for its kernel.
 
     Args:
-        stage: its program's views are of rank 4 at most.
+        stage: of op `pointwise`; its views have the program's shape, whatever the rank.
+        buffers: of the lowered template.
     """
-    if stage.point is None:
-        return (0,)
     program = stage.point
-    loads = [stage.writes[0] if view is None else view for view in program.operands]
-    steps = [_frame_steps(v) for v in (*loads, *stage.writes)]
-    return program_words(program, loads, stage.writes, steps)
+    assert program is not None
+    loads = [v for v in program.operands if v is not None]
+    assert len(loads) == len(program.operands)
+    views = [*stage.writes, *loads]
+    frame = frame_of(program.shape, views, buffers)
+    steps = [*frame.steps[len(stage.writes) :], *frame.steps[: len(stage.writes)]]
+    code = program_words(program, loads, stage.writes, [(0, 0, *s[-2:]) for s in steps])
+    head = outer_words(frame, steps)
+    flops = sum((_flops(step.op) for step in program.steps), start=1)
+    read = sum((itemsize_bytes(v.dtype) for v in loads), start=0)
+    written = sum((itemsize_bytes(v.dtype) for v in stage.writes), start=0)
+    element_ns = max(flops / _FLOPS_PER_NS, (read + written) / _BYTES_PER_NS)
+    grain, grain2 = grains(frame, element_ns)
+    elements = product(program.shape)
+    return Encoded(
+        kernel="pointwise_any",
+        words=(*head, *code),
+        items=product(frame.outer) * frame.rows,
+        items2=frame.columns,
+        grain=grain,
+        grain2=grain2,
+        flat=frame.flat,
+        flops=elements * flops,
+        read_bytes=elements * read,
+        written_bytes=elements * written,
+        scratch_bytes=POINT_SCRATCH_BYTES,
+    )
 
 
-def _frame_steps(view: View) -> tuple[Extent, ...]:
-    size = itemsize_bytes(view.dtype)
-    assert len(view.strides) <= 4, "the frame of an epilogue has four axes"
-    return (*[0] * (4 - len(view.strides)), *(s * size for s in view.strides))
+def outer_words(frame: Frame, steps: Sequence[tuple[Extent, ...]]) -> tuple[Extent, ...]:
+    """Spell a frame: the words that stand before a program."""
+    outer = len(frame.outer)
+    at = 4 + outer + outer * len(steps)
+    moves = [step for s in steps for step in s[:outer]]
+    return (outer, frame.rows, frame.columns, at, *frame.outer, *moves)
 
 
-@dataclass(slots=True)
-class _Places:
-    """Hands out places in scratch; the unit is one element's bytes, times the block."""
-
-    sizes: list[int]
-    free: dict[int, list[int]]
-
-    def take(self, size: int) -> int:
-        """Give the number of a free place of this size."""
-        spare = self.free.setdefault(size, [])
-        if spare:
-            return spare.pop()
-        self.sizes.append(size)
-        return len(self.sizes) - 1
-
-    def give(self, place: int) -> None:
-        self.free.setdefault(self.sizes[place], []).append(place)
+def grains(frame: Frame, element_ns: float) -> tuple[int, int]:
+    """Choose rows and columns of a task: as many as take `_TASK_NS`, whole vectors of them."""
+    elements = max(1024, int(_TASK_NS / element_ns) // 1024 * 1024)
+    columns = max(1, guess(frame.columns))
+    if columns > elements:
+        return 1, elements
+    return max(1, elements // columns), columns if isinstance(frame.columns, int) else 1 << 40
 
 
-def program_words(
-    program: PointProgram,
-    loads: Sequence[View],
-    writes: Sequence[View],
-    steps: Sequence[tuple[Extent, ...]],
-) -> tuple[Extent, ...]:
-    """Spell a program.
-
-    Args:
-        program: what to compute.
-        loads: its operands; the stage's own result where the program says None.
-        writes: where its results go.
-        steps: bytes from one index to the next along four axes, of loads, then of writes.
-    """
-    n_loads = len(loads)
-    registers, constants, code = _registers(program, loads)
-    assert len(registers) <= MAX_REGISTERS and n_loads + len(writes) <= MAX_VIEWS
-    results = [code.number[r] for r in program.results]
-    last = _last_uses(code.steps, results)
-    places = _Places([], {})
-    place_of: dict[int, int] = {}
-    for r in range(n_loads):
-        place_of[r] = places.take(CLASSES[registers[r]])
-    for r in [r for r in range(n_loads) if r not in last]:
-        places.give(place_of[r])
-    for j, (_, register, args) in enumerate(code.steps):
-        for r in {a for a in args if last[a] == j and a in place_of}:
-            places.give(place_of[r])
-        place_of[register] = places.take(CLASSES[registers[register]])
-        if register not in last:
-            places.give(place_of[register])
-    room = _PLACE_BYTES - _CONSTANT_BYTES * len(constants)
-    block = min(_BLOCK, room // max(sum(places.sizes), 1) // 64 * 64)
-    assert block >= 64, "too many registers at once"
-    starts = [HEAD_BYTES + _CONSTANT_BYTES * len(constants)]
-    for size in places.sizes:
-        starts.append(starts[-1] + size * block)
-    words: list[Extent] = []
-    for r, view in enumerate(loads):
-        words += (view.slot, view.offset * itemsize_bytes(view.dtype), *steps[r])
-        words += (_DTYPES.index(view.dtype), r, starts[place_of[r]])
-    for i, (register, bits) in enumerate(constants):
-        size = CLASSES[registers[register]]
-        words += (register, bits, HEAD_BYTES + _CONSTANT_BYTES * i, size)
-    for name, register, args in code.steps:
-        words += (_CODES[name], register, starts[place_of[register]])
-        words += (*args, *[0] * (3 - len(args)))
-    direct = _direct(code.steps, results, loads, writes)
-    for r, view, steps_, fits in zip(results, writes, steps[n_loads:], direct, strict=True):
-        words += (view.slot, view.offset * itemsize_bytes(view.dtype), *steps_)
-        words += (_DTYPES.index(view.dtype), r, int(fits))
-    head = (HEAD_WORDS + len(words), n_loads, len(constants), len(code.steps), len(results), block)
-    return (*head, *words)
-
-
-@dataclass(slots=True)
-class _Code:
-    """Steps over registers as the machine numbers them, constants among them."""
-
-    steps: list[tuple[str, int, tuple[int, ...]]]
-    number: list[int]
-    """Register of the program -> register of the machine."""
-
-
-def _registers(
-    program: PointProgram, loads: Sequence[View]
-) -> tuple[list[str], list[tuple[int, int]], _Code]:
-    """Give the class of every register, the constants, and the steps."""
-    classes = [CLASS_OF[view.dtype] for view in loads]
-    number = list(range(len(loads)))
-    constants: dict[tuple[str, int], int] = {}
-    code: list[tuple[str, int, tuple[int, ...]]] = []
-
-    def constant(kind: str, value: float) -> int:
-        key = (kind, _bits(kind, value))
-        if key not in constants:
-            classes.append(kind)
-            constants[key] = len(classes) - 1
-        return constants[key]
-
-    for step in program.steps:
-        kind = STEPS[step.op]
-        args = [number[a] for a in step.args]
-        if step.value is not None:
-            args.append(constant(kind.operands[-1], step.value))
-        assert len(args) == len(kind.operands), step
-        if step.op.startswith("const_"):
-            number.append(args[0])
-            continue
-        classes.append(kind.result)
-        number.append(len(classes) - 1)
-        code.append((step.op, number[-1], tuple(args)))
-    return classes, [(r, bits) for (_, bits), r in constants.items()], _Code(code, number)
-
-
-def _bits(kind: str, value: float) -> int:
-    if kind == "f32":
-        return float_bits(value)
-    return double_bits(value) if kind == "f64" else int(value)
-
-
-def _last_uses(
-    steps: Sequence[tuple[str, int, tuple[int, ...]]], results: Sequence[int]
-) -> dict[int, int]:
-    """Give the last step that reads each register; results are read after all steps."""
-    last = {a: j for j, (_, _, args) in enumerate(steps) for a in args}
-    return last | dict.fromkeys(results, len(steps))
-
-
-def _direct(
-    steps: Sequence[tuple[str, int, tuple[int, ...]]],
-    results: Sequence[int],
-    loads: Sequence[View],
-    writes: Sequence[View],
-) -> list[bool]:
-    """Tell which results may be computed where they go: nothing later reads what was there."""
-    made = {register: j for j, (_, register, _) in enumerate(steps)}
-    last = _last_uses(steps, results)
-    direct = []
-    for i, (r, view) in enumerate(zip(results, writes, strict=True)):
-        read_later = any(
-            load.slot == view.slot and last.get(k, -1) > made.get(r, 0)
-            for k, load in enumerate(loads)
-        )
-        direct.append(
-            r in made and view.dtype in NATIVE and results.index(r) == i and not read_later
-        )
-    return direct
+def _flops(op: str) -> int:
+    name = op.rpartition("_")[0]
+    if name in _HEAVY:
+        return _HEAVY_FLOPS
+    return _SLOW_FLOPS if name in ("pow", "remainder", "fmod", "floor_divide") else _STEP_FLOPS

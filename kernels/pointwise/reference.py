@@ -140,7 +140,7 @@ _INEXACT: Mapping[str, Callable[..., Array]] = {
     "silu": lambda x: x * _sigmoid(x),
     "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
     "softplus": _softplus,
-    "hardswish": lambda x: x * _clip(x) / 6,
+    "hardswish": lambda x: x * (_clip(x) / 6),
     "hardsigmoid": lambda x: _clip(x) / 6,
     "selu": lambda x: _SELU * np.where(x > 0, x, _SELU_ALPHA * np.expm1(np.minimum(x, 0))),
     "elu": lambda x, a: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0))),
@@ -153,12 +153,14 @@ _INEXACT: Mapping[str, Callable[..., Array]] = {
 
 
 def _floor_divide(a: Array, b: Array) -> Array:
-    return np.floor_divide(a, b) if a.dtype.kind == "i" else np.floor(_exact_quotient(a, b))
-
-
-def _exact_quotient(a: Array, b: Array) -> Array:
-    quotient = (a - np.mod(a, b)) / b
-    return np.where(np.isfinite(quotient), np.rint(quotient), a / b)
+    if a.dtype.kind == "i":
+        return np.floor_divide(a, b)
+    rest = np.fmod(a, b)
+    quotient = (a - rest) / b - ((rest != 0) & ((rest < 0) != (b < 0)))
+    down = np.floor(quotient)
+    down = np.where(quotient - down > 0.5, down + 1, down)
+    down = np.where(quotient == 0, np.copysign(0, a / b), down)
+    return np.where(b == 0, a / b, down)
 
 
 def _rounded(x: Array, dtype: type[np.generic]) -> Array:

@@ -71,7 +71,7 @@ _UNARY: Mapping[str, tuple[str, ...]] = {
 _BINARY: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("add", "sub", "rsub", "mul", "maximum", "minimum"), _NUMBERS),
     "div": _FLOATS,
-    **dict.fromkeys(("remainder", "fmod", "floor_divide"), _NUMBERS),
+    **dict.fromkeys(("remainder", "fmod", "floor_divide"), ("f32", *_INTEGERS)),
     "pow": ("f32",),
     **dict.fromkeys(("leaky_relu", "elu", "celu"), ("f32",)),
     **dict.fromkeys(("and", "or", "xor"), (*_INTEGERS, "b8")),

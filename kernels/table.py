@@ -29,9 +29,9 @@ class TileFolder:
 
 TILE_OPS: Mapping[TileOp, TileFolder] = {
     TileOp.GEMM: TileFolder(package="fusec.kernels.gemm", epilogue=True, writes_strided=True),
-    TileOp.MATMUL: TileFolder(package="fusec.kernels.matmul", epilogue=True),
+    TileOp.MATMUL: TileFolder(package="fusec.kernels.matmul", epilogue=True, writes_strided=True),
     TileOp.CONV: TileFolder(package="fusec.kernels.conv", epilogue=True, writes_strided=True),
-    TileOp.POOL: TileFolder(package="fusec.kernels.pool", epilogue=False),
+    TileOp.POOL: TileFolder(package="fusec.kernels.pool", epilogue=False, writes_strided=True),
     TileOp.NORM: TileFolder(package="fusec.kernels.norm", epilogue=True, writes_strided=True),
     TileOp.SOFTMAX: TileFolder(
         package="fusec.kernels.softmax", epilogue=False, writes_strided=True

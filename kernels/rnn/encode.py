@@ -84,7 +84,7 @@ def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
     assert isinstance(mode, str) and isinstance(hidden, int) and isinstance(nr, int)
     steps, rows, columns = views["x"].shape
     assert isinstance(columns, int)
-    by_row = {
+    by_row: dict[str, View] = {
         name: _row_first(views[name], 1 if name in "xy" else 0, buffers)
         for name in ("x", "y", "h0", "h", "c0", "c", "lengths")
         if name in views

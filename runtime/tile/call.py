@@ -52,6 +52,7 @@ class Call:
         ]
         self._order = [p for cls in program.classes for p in cls.parts]
         self._n_requests = len(parts)
+        self._is_ordered = len(self._ports) == 1 and self._order == list(range(len(parts)))
         groups = [*program.chains, *(g for g, _ in program.cohorts)]
         self._together = [
             any(g.cls is cls and cls.part_of(g.start) != cls.part_of(g.stop - 1) for g in groups)
@@ -127,12 +128,11 @@ class Call:
         return self._in_order(outputs)
 
     def _in_order(self, outputs: Sequence[Sequence[np.ndarray]]) -> list[tuple[np.ndarray, ...]]:
-        answers = [
-            a for p, blocks in zip(self._ports, outputs, strict=True) for a in p.answers(blocks)
-        ]
-        if len(self._ports) == 1 and self._order == list(range(self._n_requests)):
-            return answers
+        if self._is_ordered:
+            return self._ports[0].answers(outputs[0])
         ordered: list[tuple[np.ndarray, ...]] = [()] * self._n_requests
-        for number, answer in zip(self._order, answers, strict=True):
-            ordered[number] = answer
+        numbers = iter(self._order)
+        for ports, blocks in zip(self._ports, outputs, strict=True):
+            for answer in ports.answers(blocks):
+                ordered[next(numbers)] = answer
         return ordered

@@ -6,16 +6,17 @@ import numpy as np
 from fusec.kernels.attention.encode import BLOCK, MASKS
 from fusec.kernels.attention.micro import PANEL, bytes_first, rows_times, turn_block
 from fusec.kernels.codegen.emit import KernelSource
-from fusec.kernels.codegen.math import exp
 from fusec.kernels.codegen.memory import (
     first_lanes,
     load_f32,
     load_i64,
+    store_f32,
     vload,
     vload_first,
     vstore,
 )
 from fusec.kernels.codegen.vectors import fma, highest, max_lanes, select, splat, sum_lanes
+from fusec.kernels.softmax.micro import larger, power
 
 __all__ = ["KERNELS"]
 
@@ -41,11 +42,8 @@ def _pack_keys(k, k_step, t, d, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(error_model="numpy")
-def _row_softmax(scores, visible, limit, scale, mask, kind):  # type: ignore[no-untyped-def]
-    """Turn `limit` scores into weights, in place; those from `visible` on are hidden.
-
-    All of the last vector is written.
-    """
+def _row_scores(scores, visible, scale, mask, kind):  # type: ignore[no-untyped-def]
+    """Scale and mask scores in place; give the largest, or some of them if there is a NaN."""
     low = splat(_LOWEST)
     zero = splat(np.float32(0.0))
     factor = splat(scale)
@@ -62,26 +60,53 @@ def _row_softmax(scores, visible, limit, scale, mask, kind):  # type: ignore[no-
                 v = v + select(bytes_first(mask + at, k), zero, low)
         v = select(first_lanes(k), v, low)
         vstore(scores + 4 * at, v)
-        top = highest(top, v)
+        top = larger(v, top)
         at += 16
-    largest = max_lanes(top)
+    return max_lanes(top)
+
+
+@numba.njit(error_model="numpy")
+def _row_powers(scores, visible, largest):  # type: ignore[no-untyped-def]
+    """Turn scores into powers of e, in place; give what scales them to a sum of 1.
+
+    A row that looks at nothing becomes zeros.
+    """
     top = splat(largest)
+    zero = splat(np.float32(0.0))
+    if largest == _LOWEST and max_lanes(_highest(scores, visible)) == _LOWEST:
+        top = zero
     total = zero
     at = np.int64(0)
-    if largest != _LOWEST:
-        while at < visible:
-            v = exp(vload(scores + 4 * at) - top)
-            v = select(first_lanes(min(visible - at, 16)), v, zero)
-            vstore(scores + 4 * at, v)
-            total = total + v
-            at += 16
-        by = splat(np.float32(1.0) / sum_lanes(total))
-        at = np.int64(0)
-        while at < visible:
-            vstore(scores + 4 * at, vload(scores + 4 * at) * by)
-            at += 16
+    while at < visible:
+        v = power(vload(scores + 4 * at) - top)
+        v = select(first_lanes(visible - at), v, zero)
+        vstore(scores + 4 * at, v)
+        total = total + v
+        at += 16
+    whole = sum_lanes(total)
+    return np.float32(0.0) if whole == np.float32(0.0) else np.float32(1.0) / whole
+
+
+@numba.njit(error_model="numpy")
+def _highest(scores, visible):  # type: ignore[no-untyped-def]
+    top = splat(_LOWEST)
+    at = np.int64(0)
+    while at < visible:
+        top = highest(top, vload(scores + 4 * at))
+        at += 16
+    return top
+
+
+@numba.njit(error_model="numpy")
+def _row_weights(scores, visible, limit, factor):  # type: ignore[no-untyped-def]
+    """Scale powers in place; what is hidden weighs nothing. All of the last vector is written."""
+    by = splat(factor)
+    at = np.int64(0)
+    while at < visible:
+        vstore(scores + 4 * at, vload(scores + 4 * at) * by)
+        at += 16
     while at < limit:
-        vstore(scores + 4 * at, zero)
+        vstore(scores + 4 * at, splat(np.float32(0.0)))
         at += 16
 
 
@@ -110,7 +135,8 @@ def attention_rows(desc, bufs, lo, hi, lo2, hi2, scratch, services):  # type: ig
     mask_row = load_i64(desc + 8 * 24)
     packed = min(keys, ((hi2 + BLOCK - 1) // BLOCK) * BLOCK) if causal != 0 else keys
     scores_row = 4 * (((keys + 15) // 16) * 16)
-    scores = scratch
+    notes = scratch
+    scores = notes + 64
     panels = scores + BLOCK * scores_row
     for item in range(lo, hi):
         sample = item // heads
@@ -128,10 +154,21 @@ def attention_rows(desc, bufs, lo, hi, lo2, hi2, scratch, services):  # type: ig
             # Panels are multiplied whole, since the width of one says how it lies.
             end = min(packed, ((limit + PANEL - 1) // PANEL) * PANEL)
             rows_times(q + row * q_row, q_row, rows, panels, 0, 1, d, end, scores, scores_row)
+            # Step by step for all rows: what one row waits for, another computes.
             for r in range(rows):
                 visible = min(keys, row + r + 1) if causal != 0 else keys
                 line = mask + (row + r) * mask_row
-                _row_softmax(scores + r * scores_row, visible, limit, scale, line, kind)
+                top = _row_scores(scores + r * scores_row, visible, scale, line, kind)
+                store_f32(notes + 4 * r, top)
+            for r in range(rows):
+                visible = min(keys, row + r + 1) if causal != 0 else keys
+                top = load_f32(notes + 4 * r)
+                factor = _row_powers(scores + r * scores_row, visible, top)
+                store_f32(notes + 4 * r, factor)
+            for r in range(rows):
+                visible = min(keys, row + r + 1) if causal != 0 else keys
+                factor = load_f32(notes + 4 * r)
+                _row_weights(scores + r * scores_row, visible, limit, factor)
             rows_times(scores, scores_row, rows, v, v_row, 0, limit, e, y + row * y_row, y_row)
             row += rows
 

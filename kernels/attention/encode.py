@@ -64,7 +64,7 @@ def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
         flops=rows * t * (2 * d + 2 * e + 30),
         read_bytes=rows * d * 4 + samples * heads * t * (d + e) * 4,
         written_bytes=rows * e * 4,
-        scratch_bytes=((t + 64) * d + 1024 + BLOCK * (t + 64)) * 4,
+        scratch_bytes=(16 + (t + 64) * d + 1024 + BLOCK * (t + 64)) * 4,
     )
 
 

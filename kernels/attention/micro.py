@@ -50,6 +50,18 @@ def _store(builder: Any, address: Any, value: Any, mask: Any) -> None:
     call_llvm(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), operands)
 
 
+def _write(
+    builder: Any, out: Any, out_row: Any, totals: Any, masks: list[Any], *, add: bool
+) -> None:
+    """Store a tile, or add it to what is there."""
+    for r, row in enumerate(totals):
+        line = builder.add(out, builder.mul(out_row, ir.Constant(_I64, r)))
+        for v, total in enumerate(row):
+            place = builder.add(line, ir.Constant(_I64, 64 * v))
+            value = builder.fadd(_load(builder, place, masks[v]), total) if add else total
+            _store(builder, place, value, masks[v])
+
+
 def _tile(rows: int, vectors: int) -> Any:
     """Make the product of `rows` rows with 16 * `vectors` columns, the last vector masked."""
 
@@ -86,16 +98,12 @@ def _tile(rows: int, vectors: int) -> Any:
                         operands = [factor, columns[v], builder.load(sums[r][v])]
                         total = call_llvm(builder, "llvm.fma.v16f32", F32.llvm, operands)
                         builder.store(total, sums[r][v])
-            added = builder.icmp_signed("!=", keep, ir.Constant(_I64, 0))
-            for r in range(rows):
-                line = builder.add(out, builder.mul(out_row, ir.Constant(_I64, r)))
-                for v in range(vectors):
-                    place = builder.add(line, ir.Constant(_I64, 64 * v))
-                    before = builder.select(added, masks[v], ir.Constant(MASK16.llvm, [0] * 16))
-                    total = builder.load(sums[r][v])
-                    joined = builder.fadd(_load(builder, place, before), total)
-                    value = builder.select(added, joined, total)
-                    _store(builder, place, value, masks[v])
+            totals = [[builder.load(one) for one in row] for row in sums]
+            later = builder.icmp_signed("!=", keep, ir.Constant(_I64, 0))
+            with builder.if_else(later) as (then, otherwise):
+                for add, branch in ((True, then), (False, otherwise)):
+                    with branch:
+                        _write(builder, out, out_row, totals, masks, add=add)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 9), code

@@ -14,7 +14,9 @@ from fusec.kernels.codegen.memory import (
     vstore_first,
 )
 from fusec.kernels.codegen.vectors import fma, splat, sum_lanes
-from fusec.kernels.norm.encode import GROUP_POINT, ROW_POINT
+from fusec.kernels.norm.columns import norm_columns
+from fusec.kernels.norm.encode import POINTS
+from fusec.kernels.norm.parts import affine_row, operand, root
 from fusec.kernels.reduce.micro import (
     centred_squares,
     centred_squares_by_lane,
@@ -25,52 +27,11 @@ from fusec.kernels.reduce.micro import (
 
 __all__ = ["KERNELS"]
 
+_ROW_POINT, _GROUP_POINT = POINTS["norm_rows"], POINTS["norm_groups"]
 _BLOCK = 4096
 """Floats that are normalised before the epilogue runs over them."""
 _RUNS = 64
 """Runs of a group that are summed before the sum is put aside."""
-
-
-@numba.njit(error_model="numpy")
-def _operand(desc, bufs, word):  # type: ignore[no-untyped-def]
-    """Give the address of an affine operand, 0 for none."""
-    slot = load_i64(desc + 8 * word)
-    if slot < 0:
-        return np.int64(0)
-    return load_i64(bufs + 8 * slot) + load_i64(desc + 8 * word + 8)
-
-
-@numba.njit(error_model="numpy")
-def _root(x):  # type: ignore[no-untyped-def]
-    return np.float32(1.0) / np.sqrt(x)
-
-
-@numba.njit(error_model="numpy")
-def _affine_row(x, y, n, mean, scale, weight, bias):  # type: ignore[no-untyped-def]
-    """Write (x - mean) * scale, times weight, plus bias, over n contiguous floats."""
-    m = splat(mean)
-    s = splat(scale)
-    at = np.int64(0)
-    while at + 16 <= n:
-        p = 4 * at
-        v = (vload(x + p) - m) * s
-        if weight != 0:
-            w = vload(weight + p)
-            v = fma(v, w, vload(bias + p)) if bias != 0 else v * w
-        elif bias != 0:
-            v = v + vload(bias + p)
-        vstore(y + p, v)
-        at += 16
-    if at < n:
-        p = 4 * at
-        k = n - at
-        v = (vload_first(x + p, k) - m) * s
-        if weight != 0:
-            w = vload_first(weight + p, k)
-            v = fma(v, w, vload_first(bias + p, k)) if bias != 0 else v * w
-        elif bias != 0:
-            v = v + vload_first(bias + p, k)
-        vstore_first(y + p, v, k)
 
 
 def norm_rows(desc, bufs, lo, hi, lo2, hi2, scratch, services):  # type: ignore[no-untyped-def]
@@ -79,13 +40,13 @@ def norm_rows(desc, bufs, lo, hi, lo2, hi2, scratch, services):  # type: ignore[
     y_step = load_i64(desc + 40)
     x = load_i64(bufs + 8 * load_i64(desc)) + load_i64(desc + 8)
     y = load_i64(bufs + 8 * load_i64(desc + 24)) + load_i64(desc + 32)
-    weight = _operand(desc, bufs, 6)
-    bias = _operand(desc, bufs, 8)
+    weight = operand(desc, bufs, 6)
+    bias = operand(desc, bufs, 8)
     n = load_i64(desc + 80)
     eps = load_f32(desc + 88)
     rms = load_i64(desc + 88) >> 32
     count = np.float32(n)
-    point = desc + 8 * ROW_POINT
+    point = desc + 8 * _ROW_POINT
     block = max(1, _BLOCK // max(n, 1))
     row = lo
     while row < hi:
@@ -98,7 +59,7 @@ def norm_rows(desc, bufs, lo, hi, lo2, hi2, scratch, services):  # type: ignore[
             else:
                 mean = row_sum(a, n, np.float32(0.0)) / count
                 total = centred_squares(a, n, mean)
-            _affine_row(a, y + i * y_step, n, mean, _root(total / count + eps), weight, bias)
+            affine_row(a, y + i * y_step, n, mean, root(total / count + eps), weight, bias)
         if load_i64(point) != 0:
             call_point(load_i64(services), point, bufs, 0, 0, row, stop - row, 0, n, scratch)
         row = stop
@@ -127,18 +88,16 @@ def norm_groups(desc, bufs, lo, hi, lo2, hi2, scratch, services):  # type: ignor
     """Normalise groups lo .. hi, counted over samples and groups of a sample."""
     x = load_i64(bufs + 8 * load_i64(desc)) + load_i64(desc + 8)
     y = load_i64(bufs + 8 * load_i64(desc + 24)) + load_i64(desc + 32)
-    weight = _operand(desc, bufs, 6)
-    bias = _operand(desc, bufs, 8)
+    weight = operand(desc, bufs, 6)
+    bias = operand(desc, bufs, 8)
     a = load_i64(desc + 80)
     eps = load_f32(desc + 88)
     b = load_i64(desc + 96)
     groups = load_i64(desc + 104)
     x_run = load_i64(desc + 120)
     y_run = load_i64(desc + 136)
-    along_a = load_i64(desc + 144)
     count = np.float32(a * b)
-    per_group = a if along_a != 0 else b
-    point = desc + 8 * GROUP_POINT
+    point = desc + 8 * _GROUP_POINT
     none = np.int64(0)
     for item in range(lo, hi):
         sample = item // groups
@@ -146,16 +105,13 @@ def norm_groups(desc, bufs, lo, hi, lo2, hi2, scratch, services):  # type: ignor
         p = x + sample * load_i64(desc + 16) + group * load_i64(desc + 112)
         q = y + sample * load_i64(desc + 40) + group * load_i64(desc + 128)
         mean = _group_sum(p, a, b, x_run, np.float32(0.0), 0) / count
-        scale = _root(_group_sum(p, a, b, x_run, mean, 1) / count + eps)
-        w = weight + 4 * group * per_group if weight != 0 else none
-        c = bias + 4 * group * per_group if bias != 0 else none
+        scale = root(_group_sum(p, a, b, x_run, mean, 1) / count + eps)
+        w = weight + 4 * group * a if weight != 0 else none
+        c = bias + 4 * group * a if bias != 0 else none
         for i in range(a):
-            if along_a != 0:
-                factor = scale * load_f32(w + 4 * i) if w != 0 else scale
-                term = load_f32(c + 4 * i) if c != 0 else np.float32(0.0)
-                _scaled_row(p + i * x_run, q + i * y_run, b, mean, factor, term)
-            else:
-                _affine_row(p + i * x_run, q + i * y_run, b, mean, scale, w, c)
+            factor = scale * load_f32(w + 4 * i) if w != 0 else scale
+            term = load_f32(c + 4 * i) if c != 0 else np.float32(0.0)
+            _scaled_row(p + i * x_run, q + i * y_run, b, mean, factor, term)
         if load_i64(point) != 0:
             call_point(load_i64(services), point, bufs, sample, group, 0, a, 0, b, scratch)
 
@@ -177,5 +133,6 @@ def _scaled_row(x, y, n, mean, factor, term):  # type: ignore[no-untyped-def]
 KERNELS = (
     KernelSource(name="norm_rows", function=norm_rows),
     KernelSource(name="norm_groups", function=norm_groups),
+    KernelSource(name="norm_columns", function=norm_columns),
 )
 """Kernels of this folder."""

@@ -3,17 +3,20 @@
     reads   x, then weight and bias where `weight` and `bias` say that they are there (dense)
     writes  y, of x's shape
     attrs   kind    "layer" or "rms": rows [rows, n], statistics over a row
-                    "group": [samples, groups, a, b], statistics over the last two axes
+                    "group": [samples, groups, channels of a group, space]
+                    "columns": [samples, space, channels], statistics of groups of channels
+            groups  int, of "columns"
             eps     float
             weight  bool
             bias    bool
-            along   "n" for rows; for groups, the axis that weights follow: "a" or "b"
 
-The last axis of x and y is contiguous. Order of sums: see `reduce/micro.py`; in groups, each run
-of the last axis is summed in that order, by lane, and runs are added in order, 64 to a chunk.
+The last axis of x and y is contiguous. Order of sums: rows as `reduce/micro.py` says; in groups,
+each channel in that order, by lane, channels in order, 64 to a chunk; in columns, each channel as
+in columns of `reduce/encode.py`, then the channels of a group in order.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fusec.ir.extents import Extent, product
 from fusec.ir.stage import Buffer, Stage
@@ -21,13 +24,13 @@ from fusec.kernels.encoded import Encoded, is_flat
 from fusec.kernels.pointwise.encode import POINT_SCRATCH_BYTES, float_bits, point_words
 from fusec.kernels.reduce.rows import as_rows, point_is_flat
 
-__all__ = ["GROUP_POINT", "ROW_POINT", "encode"]
+__all__ = ["GRAIN", "POINTS", "encode"]
 
-ROW_POINT = 12
-"""Where the point words of a row norm begin."""
-GROUP_POINT = 20
-"""Where the point words of a group norm begin."""
+POINTS = {"norm_rows": 12, "norm_groups": 20, "norm_columns": 16}
+"""Kernel -> number of its words; the point words follow."""
 _FLOPS = 8
+GRAIN = 64
+"""Channels that are normalised together, so that they are still near when they are written."""
 
 
 def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
@@ -37,7 +40,10 @@ def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
         stage: the stage.
         buffers: of the lowered template.
     """
-    return (_groups if stage.attr("kind") == "group" else _rows)(stage, buffers)
+    kind = stage.attr("kind")
+    if kind == "columns":
+        return _columns(stage)
+    return _groups(stage) if kind == "group" else _rows(stage, buffers)
 
 
 def _rows(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
@@ -54,19 +60,40 @@ def _rows(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
     return _encoded(stage, "norm_rows", words, rows, flat)
 
 
-def _groups(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
+def _groups(stage: Stage) -> Encoded:
     x, y = stage.reads[0], stage.writes[0]
-    samples, groups, a, b = x.shape
+    samples, groups, channels, space = x.shape
     strides = [s * 4 for v in (x, y) for s in v.strides[1:3]]
     words = (
         x.slot, x.offset * 4, x.strides[0] * 4,
         y.slot, y.offset * 4, y.strides[0] * 4,
         *_affine(stage),
-        a, _head(stage), b, groups,
+        channels, _head(stage), space, groups,
         *strides,
-        int(stage.attr("along") == "a"), 0,
+        0, 0,
     )  # fmt: skip
     return _encoded(stage, "norm_groups", words, samples * groups, False)
+
+
+def _columns(stage: Stage) -> Encoded:
+    x, y = stage.reads[0], stage.writes[0]
+    samples, space, channels = x.shape
+    groups = stage.attr("groups")
+    assert isinstance(groups, int) and isinstance(channels, int)
+    each = channels // groups
+    words = (
+        x.slot, x.offset * 4, x.strides[0] * 4,
+        y.slot, y.offset * 4, y.strides[0] * 4,
+        *_affine(stage),
+        space, _head(stage), each, groups,
+        x.strides[1] * 4, y.strides[1] * 4,
+    )  # fmt: skip
+    encoded = _encoded(stage, "norm_columns", words, samples * groups, False)
+    return replace(
+        encoded,
+        grain=max(1, GRAIN // each),
+        scratch_bytes=POINT_SCRATCH_BYTES + 2 * 4 * (max(each, GRAIN) + 16),
+    )
 
 
 def _affine(stage: Stage) -> tuple[Extent, ...]:
@@ -89,7 +116,7 @@ def _head(stage: Stage) -> int:
 def _encoded(
     stage: Stage, kernel: str, words: tuple[Extent, ...], items: Extent, flat: bool
 ) -> Encoded:
-    assert len(words) == (ROW_POINT if kernel == "norm_rows" else GROUP_POINT)
+    assert len(words) == POINTS[kernel]
     elements = product(stage.reads[0].shape)
     return Encoded(
         kernel=kernel,

@@ -1,8 +1,9 @@
 """Reductions of one row of contiguous floats, shared by the kernels that need row statistics.
 
-The order of a sum, whatever the machine: element i belongs to lane i % 16 of accumulator
-(i // 16) % 4; a lane adds its elements in order, in chunks of 16384 elements; the four
-accumulators are added in pairs, chunks in order, and the lanes of what is left by halves.
+The order of a sum, whatever the machine: chunks of 16384 elements; of a chunk, element i belongs
+to lane i % 16 of sum (i // 16) % 4 as long as 64 are left, the rest to the first; each lane adds
+its elements in order; the four sums are added in pairs, chunks in order, and the lanes of the
+result by halves.
 """
 
 from collections.abc import Callable
@@ -71,30 +72,15 @@ def summing(term: Callable[..., Any]) -> Any:
                 s2 = s2 + term(vload(p + 128), c)
                 s3 = s3 + term(vload(p + 192), c)
                 at += 64
-            if at + 16 <= stop:
+            while at + 16 <= stop:
                 s0 = s0 + term(vload(address + 4 * at), c)
                 at += 16
-                if at + 16 <= stop:
-                    s1 = s1 + term(vload(address + 4 * at), c)
-                    at += 16
-                    if at + 16 <= stop:
-                        s2 = s2 + term(vload(address + 4 * at), c)
-                        at += 16
-                        s3 = s3 + _tail(address + 4 * at, stop - at, c)
-                    else:
-                        s2 = s2 + _tail(address + 4 * at, stop - at, c)
-                else:
-                    s1 = s1 + _tail(address + 4 * at, stop - at, c)
-            else:
-                s0 = s0 + _tail(address + 4 * at, stop - at, c)
-            at = stop
+            if at < stop:
+                rest = term(vload_first(address + 4 * at, stop - at), c)
+                s0 = s0 + select(first_lanes(stop - at), rest, zero)
+                at = stop
             whole = whole + ((s0 + s1) + (s2 + s3))
         return whole
-
-    @numba.njit(error_model="numpy")
-    def _tail(address, n, c):  # type: ignore[no-untyped-def]
-        zero = splat(np.float32(0.0))
-        return select(first_lanes(n), term(vload_first(address, n), c), zero)
 
     return lanes
 

@@ -39,7 +39,7 @@ def run(stage: Stage, memory: Memory) -> None:
 
 def _where(x: np.ndarray, kind: str) -> np.ndarray:
     """Give the first position of the extreme; of the first NaN, if there is one."""
-    return x.argmax(-1) if kind.endswith("max") else x.argmin(-1)
+    return np.asarray(x.argmax(-1) if kind.endswith("max") else x.argmin(-1))
 
 
 def _reduced(x: np.ndarray, kind: str, correction: float) -> np.ndarray:

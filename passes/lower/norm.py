@@ -11,8 +11,6 @@ from fusec.passes.lower.rule import Rule
 
 __all__ = ["RULES"]
 
-_FEWEST = 16
-"""Channels of a group for which channels last is normalised in place of a transposed copy."""
 _EPSILON = 1.1920928955078125e-07
 """Of float32, RMS norm's default."""
 
@@ -36,12 +34,12 @@ def _rows(low: Lowering, row: Row, kind: str, affine: tuple[Arg, Arg], eps: Arg)
     shape = shape_of(low, row)
     first = len(shape) - len(sizes)
     n, rows = product(shape[first:]), product(shape[:first])
-    operands, attrs = _affine(low, affine, n)
+    operands = _affine(low, affine, n)
     seen = row_major(low, x, (rows, n))
     y = low.new("float32", (rows, n))
     low.emit(
         TileOp.NORM, [seen, *operands], [y], kind=kind, eps=_epsilon(low, row, x, eps),
-        along="n", **attrs,
+        weight=affine[0] is not None, bias=affine[1] is not None,
     )  # fmt: skip
     return low.reshaped(y, shape)
 
@@ -55,43 +53,49 @@ def _group_norm(low: Lowering, row: Row) -> Value:
     assert isinstance(channels, int)
     need(groups > 0 and channels % groups == 0, f"{channels} channels in {groups} groups")
     eps = _epsilon(low, row, x, given(row, 4, "eps", 1e-5))
-    operands, attrs = _affine(low, (given(row, 2, "weight"), given(row, 3, "bias")), channels)
+    affine = given(row, 2, "weight"), given(row, 3, "bias")
+    operands = _affine(low, affine, channels)
+    weight, bias = (arg is not None for arg in affine)
     each = channels // groups
     space = product(shape[2:])
     seen = reshape_view(x, (samples, channels, space))
-    last = seen is not None and seen.strides[1] == 1 and seen.strides[2] != 1
-    if seen is not None and last and (each >= _FEWEST or space == 1):
-        given_x = _split(moved(seen, (0, 2, 1)), groups, each, 2)
+    if seen is not None and seen.strides[1] == 1 and (seen.strides[2] != 1 or space == 1):
         y = low.new("float32", (samples, space, channels))
-        out = _split(y, groups, each, 2)
-        result, along = moved(y, (0, 2, 1)), "b"
-    else:
-        given_x = _split(row_major(low, x, (samples, channels, space)), groups, each, 1)
-        result = low.new("float32", (samples, channels, space))
-        out, along = _split(result, groups, each, 1), "a"
-    low.emit(TileOp.NORM, [given_x, *operands], [out], kind="group", eps=eps, along=along, **attrs)
-    return low.reshaped(result, shape)
+        low.emit(
+            TileOp.NORM, [moved(seen, (0, 2, 1)), *operands], [y], kind="columns", groups=groups,
+            eps=eps, weight=weight, bias=bias,
+        )  # fmt: skip
+        return low.reshaped(moved(y, (0, 2, 1)), shape)
+    seen = row_major(low, x, (samples, channels, space))
+    y = low.new("float32", (samples, channels, space))
+    low.emit(
+        TileOp.NORM, [_split(seen, groups, each), *operands], [_split(y, groups, each)],
+        kind="group", eps=eps, weight=weight, bias=bias,
+    )  # fmt: skip
+    return low.reshaped(y, shape)
 
 
-def _split(view: View, groups: int, each: int, axis: int) -> View:
-    """See [samples, ...] with channels on an axis as [samples, groups, a, b]."""
-    shape: list[Extent] = list(view.shape)
-    strides: list[Extent] = list(view.strides)
-    step = strides[axis]
-    shape[axis : axis + 1] = [groups, each]
-    strides[axis : axis + 1] = [step * each, step]
-    whole = View(view.slot, view.dtype, tuple(shape), tuple(strides), view.offset)
-    return whole if axis == 1 else moved(whole, (0, 2, 1, 3))
+def _split(view: View, groups: int, each: int) -> View:
+    """See [samples, channels, space] as [samples, groups, channels of a group, space]."""
+    samples, _, space = view.shape
+    step = view.strides[1]
+    return View(
+        view.slot,
+        view.dtype,
+        (samples, groups, each, space),
+        (view.strides[0], step * each, step, view.strides[2]),
+        view.offset,
+    )
 
 
-def _affine(low: Lowering, args: tuple[Arg, Arg], n: Extent) -> tuple[list[View], dict[str, bool]]:
+def _affine(low: Lowering, args: tuple[Arg, Arg], n: Extent) -> list[View]:
     operands = []
     for arg in args:
         if arg is not None:
             view = low.view(arg)
             need(view.dtype == "float32" and product(view.shape) == n, "weight of another kind")
             operands.append(row_major(low, view, (n,)))
-    return operands, {"weight": args[0] is not None, "bias": args[1] is not None}
+    return operands
 
 
 def _epsilon(low: Lowering, row: Row, x: View, eps: Arg) -> float:

@@ -32,23 +32,22 @@ def _reduction(kind: str, position: int = 1, dtype_at: int = 9) -> Rule:
     """Make a rule for an operator whose axes are an operand; none, or empty, means all."""
 
     def rule(low: Lowering, row: Row) -> Value:
-        return _reduce(low, row, kind, given(row, position, "dim"), {}, dtype_at)
+        return _reduce(low, row, kind, given(row, position, "dim"), dtype_at=dtype_at)
 
     return rule
 
 
 def _everything(kind: str) -> Rule:
     def rule(low: Lowering, row: Row) -> Value:
-        return _reduce(low, row, kind, None, {})
+        return _reduce(low, row, kind, None)
 
     return rule
 
 
 def _variance(kind: str) -> Rule:
     def rule(low: Lowering, row: Row) -> Value:
-        correction = _correction(row)
         axes = None if row.op.endswith(".default") else given(row, 1, "dim")
-        return _reduce(low, row, kind, axes, {"correction": correction})
+        return _reduce(low, row, kind, axes, correction=_correction(row))
 
     return rule
 
@@ -71,11 +70,11 @@ def _norm(low: Lowering, row: Row) -> Value:
     kinds = {1.0: "norm1", 2.0: "norm2", float("inf"): "norminf"}
     if not isinstance(order, int | float) or float(order) not in kinds:
         raise Refused(f"norm of order {order!r}")
-    return _reduce(low, row, kinds[float(order)], given(row, 2, "dim"), {})
+    return _reduce(low, row, kinds[float(order)], given(row, 2, "dim"))
 
 
 def _reduce(
-    low: Lowering, row: Row, kind: str, axes: Arg, attrs: Mapping[str, float], dtype_at: int = 9
+    low: Lowering, row: Row, kind: str, axes: Arg, *, correction: float = 0.0, dtype_at: int = 9
 ) -> Value:
     x = low.view(row.args[0])
     wanted = given(row, dtype_at, "dtype")
@@ -89,7 +88,7 @@ def _reduce(
         plan = changed(_as_rows(low, x, reduced), form="scalars")
         plan = changed(plan, x=low.reshaped(plan.x, (plan.x.shape[0], product(plan.x.shape[1:]))))
     y = low.new(out, plan.y_shape)
-    low.emit(TileOp.REDUCE, [plan.x], [y], form=plan.form, kind=kind, **attrs)
+    low.emit(TileOp.REDUCE, [plan.x], [y], form=plan.form, kind=kind, correction=correction)
     return _result(low, row, x, plan, y)
 
 
@@ -219,7 +218,7 @@ def _moments(kind: str) -> Rule:
         first = changed(row, out=low.out(row, 0))
         second = changed(row, out=low.out(row, 1))
         axes = None if row.op.endswith(".default") else given(row, 1, "dim")
-        mean = _reduce(low, second, "mean", axes, {})
+        mean = _reduce(low, second, "mean", axes)
         return _variance(kind)(low, first), mean
 
     return rule

@@ -31,7 +31,7 @@ _REFUSED = 3
 
 
 def build(module: str) -> bytes:
-    """Compile the kernels of a module to one object.
+    """Compile the kernels of a module to one image, or an object where there are no images.
 
     Args:
         module: full name of a module with `KERNELS`; it is imported, and with it numba.
@@ -40,9 +40,11 @@ def build(module: str) -> bytes:
         KernelError: it does not compile.
     """
     from fusec.kernels.codegen.emit import emit
+    from fusec.kernels.codegen.image import image_of
+    from fusec.kernels.codegen.load import takes_images
 
-    code: bytes = emit(import_module(module).KERNELS)
-    return code
+    code = emit(import_module(module).KERNELS)
+    return image_of(code).to_bytes() if takes_images() else code
 
 
 def build_apart(modules: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:

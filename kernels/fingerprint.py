@@ -13,17 +13,21 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 import fusec.ir
-from fusec.kernels.codegen.target import processor
 
 __all__ = ["fingerprint", "sources_of"]
 
-_FORMAT = b"1"
+_FORMAT = b"2"
 _IMPORT = re.compile(
     rb"^[ \t]*(?:from[ \t]+(fusec[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)"
     rb"|import[ \t]+(fusec[\w.]*))",
     re.MULTILINE,
 )
 _NAME = re.compile(rb"\w+")
+_KIND = frozenset(
+    [b"vendor_id", b"cpu family", b"model", b"model name", b"stepping", b"flags"]
+    + [b"Features", b"CPU implementer", b"CPU architecture", b"CPU variant", b"CPU part"]
+)
+"""Lines of /proc/cpuinfo, of Intel's kind and of ARM's."""
 
 
 def fingerprint(module: str) -> bytes | None:
@@ -38,9 +42,10 @@ def fingerprint(module: str) -> bytes | None:
     sources = sources_of(module)
     if versions is None or not sources:
         return None
-    cpu = processor()
-    parts = [_FORMAT, versions, sys.version.encode(), module.encode()]
-    parts += [cpu.triple.encode(), cpu.name.encode(), cpu.features.encode()]
+    parts = [_FORMAT, versions, sys.version.encode(), module.encode(), _processor()]
+    parts += [
+        os.environ.get(name, "").encode() for name in ("FUSEC_CPU_NAME", "FUSEC_CPU_FEATURES")
+    ]
     for name in sorted(sources):
         text = _text(name)
         assert text is not None
@@ -106,3 +111,21 @@ def _versions() -> bytes | None:
         except OSError:
             return None
     return b"\0".join(texts)
+
+
+@functools.cache
+def _processor() -> bytes:
+    """Say what processor this is, without LLVM: what the system tells of it, but for its speed."""
+    system = os.uname()
+    try:
+        with open("/proc/cpuinfo", "rb") as stream:
+            # Of the first core; the system makes the rest as it is read.
+            first = stream.read(8192).partition(b"\n\n")[0]
+    except OSError:
+        first = b""
+    lines = [line for line in first.splitlines() if line.split(b"\t")[0].strip() in _KIND]
+    if not lines:
+        from fusec.kernels.codegen.target import processor
+
+        return repr(processor()).encode()
+    return b"\n".join([system.sysname.encode(), system.machine.encode(), *lines])

@@ -15,13 +15,16 @@ To look at what became of a kernel: `python -m fusec.kernels.codegen.show gemm >
 import functools
 import threading
 from collections.abc import Callable, Iterable, Mapping, Set
+from typing import TYPE_CHECKING
 
 from fusec.ir.errors import KernelError
 from fusec.kernels.cache import load_object, store_object
-from fusec.kernels.codegen.link import Linker
-from fusec.kernels.codegen.target import symbol_of
+from fusec.kernels.codegen.load import Loader, takes_images
 from fusec.kernels.fingerprint import fingerprint
 from fusec.kernels.table import TILE_OPS
+
+if TYPE_CHECKING:
+    from fusec.kernels.codegen.link import Linker
 
 __all__ = ["LIBRARIES", "address", "library_of", "prepare"]
 
@@ -59,7 +62,7 @@ def address(name: str) -> int:
     Cost: 1 to 2 ms for the first kernel of a cached library, else seconds.
     """
     library = library_of(name)
-    found = _code().address(library, symbol_of(name))
+    found = _code().address(library, f"fusec_{name}")
     if not found:
         raise KernelError(f"{LIBRARIES[library]} has no kernel {name!r}")
     return found
@@ -85,7 +88,7 @@ class _Code:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._linker = Linker()
+        self._loader = _loader()
         self._linked: set[str] = set()
 
     def address(self, library: str, symbol: str) -> int:
@@ -94,7 +97,7 @@ class _Code:
                 from fusec.kernels.build import build
 
                 self._take(library, build(LIBRARIES[library]))
-            return self._linker.address(symbol)
+            return self._loader.address(symbol)
 
     def prepare(self, libraries: Set[str], progress: Callable[[str, int, int], None]) -> None:
         with self._lock:
@@ -113,15 +116,23 @@ class _Code:
         key = fingerprint(LIBRARIES[library])
         code = load_object(library, key) if key else None
         if code is not None:
-            self._linker.add(code)
+            self._loader.add(code)
             self._linked.add(library)
         return code is not None
 
     def _take(self, library: str, code: bytes) -> None:
-        self._linker.add(code)
+        self._loader.add(code)
         self._linked.add(library)
         if key := fingerprint(LIBRARIES[library]):
             store_object(library, key, code)
+
+
+def _loader() -> "Loader | Linker":
+    if takes_images():
+        return Loader()
+    from fusec.kernels.codegen.link import Linker
+
+    return Linker()
 
 
 @functools.cache

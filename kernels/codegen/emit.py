@@ -26,8 +26,8 @@ from numba.core.errors import NumbaError
 from numba.core.registry import cpu_target
 
 from fusec.ir.errors import KernelError
-from fusec.kernels.codegen.symbols import undefined_symbols
-from fusec.kernels.codegen.target import Processor, processor, symbol_of, target_machine
+from fusec.kernels.codegen.elf import Elf, symbol_of
+from fusec.kernels.codegen.target import Processor, processor, target_machine
 
 __all__ = ["ALLOWED", "KernelSource", "emit", "emit_module"]
 
@@ -78,7 +78,7 @@ class Emitted:
     def emit_object(self) -> bytes:
         """Give the object file."""
         code: bytes = self.machine.emit_object(self.module)
-        wrong = undefined_symbols(code) - ALLOWED
+        wrong = Elf(code).undefined() - ALLOWED
         if wrong:
             raise KernelError(self._why(wrong))
         return code

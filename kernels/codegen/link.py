@@ -1,11 +1,11 @@
-"""Objects in memory, ready to be called."""
+"""Objects in memory, ready to be called: where `load` cannot do it, LLVM does."""
 
 from typing import Any
 
 import llvmlite.binding as llvm
 
 from fusec.ir.errors import KernelError
-from fusec.kernels.codegen.symbols import undefined_symbols
+from fusec.kernels.codegen.elf import Elf
 from fusec.kernels.codegen.target import processor, target_machine
 
 __all__ = ["Linker"]
@@ -27,7 +27,7 @@ class Linker:
 
         Cost: about a millisecond.
         """
-        missing = [s for s in undefined_symbols(code) if not llvm.address_of_symbol(s)]
+        missing = [s for s in Elf(code).undefined() if not llvm.address_of_symbol(s)]
         if missing:
             raise KernelError(f"the C library has no {', '.join(sorted(missing))}")
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))

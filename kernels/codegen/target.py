@@ -12,7 +12,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-__all__ = ["Processor", "processor", "symbol_of", "target_machine"]
+__all__ = ["Processor", "processor", "target_machine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,3 @@ def target_machine(cpu: Processor) -> Any:
     return llvm.Target.from_triple(cpu.triple).create_target_machine(
         cpu=cpu.name, features=cpu.features, opt=3, reloc="pic", codemodel="small"
     )
-
-
-def symbol_of(name: str) -> str:
-    """Give the object's symbol for a kernel."""
-    return f"fusec_{name}"

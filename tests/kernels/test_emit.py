@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from fusec.ir.errors import KernelError
+from fusec.kernels.codegen.elf import Elf
 from fusec.kernels.codegen.emit import KernelSource, emit
+from fusec.kernels.codegen.image import image_of
 from fusec.kernels.codegen.link import Linker
+from fusec.kernels.codegen.load import Loader
 from fusec.kernels.codegen.memory import load_f32, store_f32, vload, vload_first, vstore
-from fusec.kernels.codegen.symbols import undefined_symbols
 from fusec.kernels.codegen.vectors import fma, splat, sum_lanes, vfloor, vround, vsqrt
 
 
@@ -50,9 +52,10 @@ def _call(linker, name, *arguments, gives=False):
     return ctypes.CFUNCTYPE(ctypes.c_int64 if gives else None, *kinds)(address)(*arguments)
 
 
-def _results():
-    linker = Linker()
-    linker.add(emit(KERNELS))
+def _results(linker=None):
+    if linker is None:
+        linker = Loader()
+        linker.add(image_of(emit(KERNELS)).to_bytes())
     rng = np.random.default_rng(3)
     a, b = (rng.standard_normal(s, dtype=np.float32) for s in ((5, 300), (300, 16)))
     product, mixed = np.zeros((5, 16), np.float32), np.zeros(17, np.float32)
@@ -69,8 +72,16 @@ def test_one_object_has_all_kernels_and_they_compute():
     np.testing.assert_allclose(mixed[16], np.abs(a[0, :13]).sum(), rtol=1e-6)
 
 
+def test_llvm_links_the_same_object():
+    linker = Linker()
+    linker.add(emit(KERNELS))
+    for ours, theirs in zip(_results(), _results(linker), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert linker.address("fusec_nothing") == 0
+
+
 def test_object_needs_no_symbol_on_a_processor_with_fma():
-    assert undefined_symbols(emit(KERNELS)) <= {"memcpy", "memset"}
+    assert Elf(emit(KERNELS)).undefined() <= {"memcpy", "memset"}
 
 
 def _raises(a):
@@ -95,7 +106,7 @@ def test_a_kernel_with_needs_is_refused(function):
 
 def test_an_object_for_another_system_is_refused():
     with pytest.raises(KernelError, match="Linux"):
-        undefined_symbols(b"\xcf\xfa\xed\xfe" + bytes(100))
+        Elf(b"\xcf\xfa\xed\xfe" + bytes(100))
 
 
 def _digest():

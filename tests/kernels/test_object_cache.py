@@ -144,7 +144,7 @@ def test_the_fingerprint_covers_the_processor(monkeypatch):
 def test_finding_kernels_imports_neither_numba_nor_torch():
     program = (
         "import sys; from fusec.kernels.library import address, prepare; prepare([])\n"
-        "print(sorted({'numba', 'torch', 'onnx', 'numpy'} & sys.modules.keys()))"
+        "print(sorted({'numba', 'llvmlite', 'torch', 'onnx', 'numpy'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr

@@ -8,67 +8,148 @@
 Where a tile's pixels are all inside the image, a row of taps is one run of kx * c steps.
 """
 
+from typing import Any
+
 import numba
 
 from fusec.kernels.codegen.emit import KernelSource
 from fusec.kernels.codegen.memory import load_i64, store_i64
 from fusec.kernels.conv.depthwise import conv_depthwise_f32
 from fusec.kernels.conv.encode import PIECE, TAPS_SCRATCH_BYTES
-from fusec.kernels.conv.finish import add_bias, clear, epilogue, lines_of
-from fusec.kernels.conv.micro import CHUNK, ROWS, tile_taps
-from fusec.kernels.conv.pixels import JUNK, TARGET, pixels, place, strided_pixels, word
+from fusec.kernels.conv.finish import clear, epilogue, lines_of
+from fusec.kernels.conv.micro import (
+    CHUNK,
+    ROWS,
+    few_or_most,
+    most_of,
+    rows_of,
+    tile_rows,
+    tile_taps,
+)
+from fusec.kernels.conv.pixels import (
+    END,
+    SOURCE,
+    TARGET,
+    borders,
+    pixels,
+    place,
+    start_pixels,
+    strided_pixels,
+    word,
+)
 
 __all__ = ["KERNELS"]
 
-_ZEROS = JUNK + 256
+_PLANNED = 512
+"""Segments and chunks of a plan, at most; kernels with more taps go by the table."""
+
+_ZEROS = END
 _SEGMENTS = _ZEROS + 4 * CHUNK
 _TABLE = _SEGMENTS + 16 * CHUNK
-assert _TABLE + 8 * ROWS * CHUNK <= TAPS_SCRATCH_BYTES
+_PLAN = _TABLE + 8 * ROWS * CHUNK
+_COUNTS = _PLAN + 16 * _PLANNED
+assert _COUNTS + 8 * _PLANNED <= TAPS_SCRATCH_BYTES
 
-_K, _C, _XX, _XC = word("k"), word("channels"), word("x_x"), word("x_c")
+_K, _C, _XY, _XX, _XC = (word(n) for n in ("k", "channels", "x_y", "x_x", "x_c"))
 _KY, _KX, _DY, _DX = (word(n) for n in ("kernel_y", "kernel_x", "dilation_y", "dilation_x"))
 _SY, _SX, _PY, _PX = (word(n) for n in ("stride_y", "stride_x", "padding_y", "padding_x"))
 _STEP, _GROUP, _PANEL = word("b_step"), word("b_group"), word("b_panel")
 _N, _NR, _PANELS = word("columns"), word("nr"), word("panels")
-_OUT_H, _OUT_W, _PIECES = word("out_height"), word("out_width"), word("pieces")
-_TRANSPOSED = word("transposed")
+_OUT_W, _PIECES, _TRANSPOSED, _ACT = (word(n) for n in ("out_width", "pieces", "transposed", "act"))
 _B, _Y, _BIAS = word("b_slot"), word("y_slot"), word("bias_slot")
 
-_NEAR_BYTES = 48 * 1024
+_MANY = 48
+"""With so many channels a tile at the border costs little more than one inside."""
+
+_NEAR_BYTES = 128 * 1024
 """Outputs that are computed before the epilogue runs over them."""
 
 
 @numba.njit(error_model="numpy")
-def _sums(
-    desc: int, scratch: int, b: int, vecs: int, count: int, lanes: int, inside_x: int,
+def _joins(desc: int) -> Any:
+    """Tell whether a row of taps lies in one run, where all are inside the image."""
+    return (
+        load_i64(desc + _DX) == 1
+        and load_i64(desc + _XC) == 4
+        and load_i64(desc + _XX) == 4 * load_i64(desc + _C)
+    )
+
+
+@numba.njit(error_model="numpy")
+def _plan(desc: int, scratch: int) -> int:
+    """Write the segments of all chunks for pixels that are inside the image.
+
+    Returns:
+        How many chunks there are; 0 if there is no room.
+    """
+    k, run, kernel_x = load_i64(desc + _K), load_i64(desc + _C), load_i64(desc + _KX)
+    if _joins(desc):
+        run, kernel_x = run * kernel_x, 1
+    if load_i64(desc + _KY) * kernel_x + k // CHUNK + 1 > _PLANNED:
+        return 0
+    p = n = chunks = 0
+    for ky in range(load_i64(desc + _KY)):
+        for kx in range(kernel_x):
+            tap = ky * load_i64(desc + _DY) * load_i64(desc + _XY)
+            tap += kx * load_i64(desc + _DX) * load_i64(desc + _XX)
+            within = 0
+            while within < run:
+                if p == chunks * CHUNK:
+                    store_i64(scratch + _COUNTS + 8 * chunks, 0)
+                    chunks += 1
+                take = min(run - within, chunks * CHUNK - p)
+                at = scratch + _PLAN + 16 * n
+                store_i64(at, tap + within * load_i64(desc + _XC))
+                store_i64(at + 8, take)
+                at = scratch + _COUNTS + 8 * (chunks - 1)
+                store_i64(at, load_i64(at) + 1)
+                n += 1
+                p += take
+                within += take
+    return chunks
+
+
+@numba.njit(error_model="numpy")
+def _inner(
+    desc: int, scratch: int, b: int, bias: int, columns: int, count: int, chunks: int
+) -> None:
+    """Compute a tile inside the image by the plan."""
+    rows, b_step = rows_of(count, columns), load_i64(desc + _STEP)
+    a_step, act = load_i64(desc + _XC), load_i64(desc + _ACT)
+    segments = scratch + _PLAN
+    for i in range(chunks):
+        n, last = load_i64(scratch + _COUNTS + 8 * i), i == chunks - 1
+        tile_rows(columns, rows, scratch + SOURCE, segments, n, a_step, b, b_step,
+                  scratch + TARGET, i, bias if last else 0, act if last else 0)  # fmt: skip
+        segments += 16 * n
+        b += CHUNK * b_step
+
+
+@numba.njit(error_model="numpy")
+def _outer(
+    desc: int, scratch: int, b: int, bias: int, columns: int, count: int, inside_x: int,
     inside_y: int, row: int, column: int,
 ) -> None:  # fmt: skip
-    """Compute a tile, chunk by chunk.
+    """Compute a tile by a table of taps, chunk by chunk.
 
     Args:
         desc: words of the stage.
         scratch: with the tile's pixels.
         b: address of the panel.
-        vecs: vectors of the panel that are wanted.
+        bias: address of its bias, or 0.
+        columns: of the panel.
         count: pixels.
-        lanes: columns of the last vector.
-        inside_x: not 0 if no tap is outside along x; inside_y likewise.
-        row: the output row of a transposed convolution's tile; column of its first pixel.
+        inside_x: not 0 if no tap is outside along x.
+        inside_y: likewise along y.
+        row: the output row of a transposed convolution's tile.
+        column: its first pixel there.
     """
-    k, c, a_step, b_step = (
-        load_i64(desc + _K), load_i64(desc + _C), load_i64(desc + _XC), load_i64(desc + _STEP)
-    )  # fmt: skip
-    kernel_x, dilation_y, dilation_x = (
-        load_i64(desc + _KX), load_i64(desc + _DY), load_i64(desc + _DX)
-    )  # fmt: skip
-    transposed = load_i64(desc + _TRANSPOSED)
-    rows = 1
-    while rows < count:
-        rows *= 2
-    if vecs == 4 and rows == 8:
-        rows = 6
+    k, c = load_i64(desc + _K), load_i64(desc + _C)
+    a_step, b_step = load_i64(desc + _XC), load_i64(desc + _STEP)
+    kernel_x, transposed = load_i64(desc + _KX), load_i64(desc + _TRANSPOSED)
+    rows = few_or_most(count, columns)
     run, inside = c, inside_x * inside_y
-    if inside_x and dilation_x == 1 and a_step == 4 and load_i64(desc + _XX) == 4 * c:
+    if inside_x and _joins(desc):
         run, kernel_x = c * kernel_x, 1
     ky = kx = within = p = 0
     while True:
@@ -78,7 +159,8 @@ def _sums(
             # Zeros that stand for a tap outside lie next to each other.
             if inside == 0 and a_step != 4:
                 take = 1
-            shift_y, shift_x, used = ky * dilation_y, kx * dilation_x, True
+            shift_y, shift_x = ky * load_i64(desc + _DY), kx * load_i64(desc + _DX)
+            used = True
             if transposed:
                 above = row + load_i64(desc + _PY) - shift_y
                 before = column + load_i64(desc + _PX) - shift_x
@@ -102,40 +184,59 @@ def _sums(
                 if kx == kernel_x:
                     kx = 0
                     ky += 1
-        tile_taps(vecs, rows, scratch + _TABLE, scratch + _SEGMENTS, n, a_step, b, b_step,
-                  scratch + TARGET, 1 if start > 0 else 0, lanes)  # fmt: skip
+        tile_taps(columns, rows, scratch + _TABLE, scratch + _SEGMENTS, n, a_step, b, b_step,
+                  scratch + TARGET, start, bias if p >= k else 0,
+                  load_i64(desc + _ACT) if p >= k else 0)  # fmt: skip
         if p >= k:
             break
 
 
 @numba.njit(error_model="numpy")
 def _panel(
-    desc: int, scratch: int, x: int, y: int, b: int, bias: int, columns: int, lo: int, hi: int
-) -> None:
-    """Compute a panel of some items."""
-    vecs = (columns + 15) // 16
-    lanes = columns - 16 * (vecs - 1)
-    most = 6 if vecs == 4 else ROWS
-    pieces = load_i64(desc + _PIECES)
-    if load_i64(desc + _TRANSPOSED) == 0:
-        item, column = lo, (lo - lo // pieces * pieces) * PIECE
-        while item < hi:
+    desc: int, scratch: int, x: int, y: int, b: int, bias: int, columns: int, chunks: int,
+    lo: int, hi: int,
+) -> None:  # fmt: skip
+    """Compute a panel of some items: columns inside the image, then the borders."""
+    most, pieces = most_of(columns), load_i64(desc + _PIECES)
+    # A tile of a transposed convolution has pixels that use the same taps: stride apart.
+    transposed, stride_x = load_i64(desc + _TRANSPOSED), load_i64(desc + _SX)
+    item, column, part = lo, 0, 0
+    phase = row = before = inside_x = inside_y = 0
+    left, right = borders(desc)
+    if load_i64(desc + _C) >= _MANY:
+        left, right = 0, load_i64(desc + _OUT_W)
+    first, end = left, right
+    if transposed != 0:
+        part, column = 2, (lo - lo // pieces * pieces) * PIECE
+    while True:
+        if item >= hi:
+            part += 1
+            if part > 2:
+                break
+            first, end = (0, left) if part == 1 else (right, load_i64(desc + _OUT_W))
+            item, column = lo, 0
+        if transposed != 0:
+            image, row, first, end = lines_of(desc, item)
+            before = column
+            count = strided_pixels(desc, x, y, image, row, column, end, most, scratch)
+            column += count * stride_x
+            if column >= end:
+                phase += 1
+                column = first + phase
+                if column >= end or phase >= stride_x:
+                    phase = 0
+                    item += 1
+                    column = (item - item // pieces * pieces) * PIECE
+        else:
             count, item, column, inside_x, inside_y = pixels(
-                desc, x, y, item, column, hi, most, scratch
+                desc, x, y, item, column, hi, first, end, most, scratch
             )
-            _sums(desc, scratch, b, vecs, count, lanes, inside_x, inside_y, 0, 0)
-            add_bias(scratch + TARGET, count, columns, 0, bias)
-        return
-    stride_x = load_i64(desc + _SX)
-    for item in range(lo, hi):
-        line, image, row, start, end = lines_of(desc, item)
-        for first in range(start, min(end, start + stride_x)):
-            column = first
-            while column < end:
-                count = strided_pixels(desc, x, y, image, row, column, end, most, scratch)
-                _sums(desc, scratch, b, vecs, count, lanes, 0, 0, row, column)
-                add_bias(scratch + TARGET, count, columns, 0, bias)
-                column += count * stride_x
+        if count == 0:
+            continue
+        if inside_x * inside_y * chunks != 0:
+            _inner(desc, scratch, b, bias, columns, count, chunks)
+        else:
+            _outer(desc, scratch, b, bias, columns, count, inside_x, inside_y, row, before)
 
 
 @numba.njit(error_model="numpy")
@@ -144,6 +245,8 @@ def conv_f32(
 ) -> None:
     """Convolve with dense or grouped kernels."""
     clear(scratch + _ZEROS, 4 * CHUNK)
+    start_pixels(desc, scratch)
+    chunks = _plan(desc, scratch)
     x = load_i64(bufs + 8 * load_i64(desc)) + load_i64(desc + 8)
     b = load_i64(bufs + 8 * load_i64(desc + _B)) + load_i64(desc + _B + 8)
     y = load_i64(bufs + 8 * load_i64(desc + _Y)) + load_i64(desc + _Y + 8)
@@ -164,9 +267,10 @@ def conv_f32(
         for q in range(lo2, hi2):
             g, p = q // panels, q - q // panels * panels
             column = g * n + p * nr
-            _panel(desc, scratch, x + g * c_bytes, y + 4 * column,
-                   b + g * load_i64(desc + _GROUP) + p * load_i64(desc + _PANEL),
-                   bias + 4 * column if bias else 0, min(nr, n - p * nr), first, last)  # fmt: skip
+            panel = b + g * load_i64(desc + _GROUP) + p * load_i64(desc + _PANEL)
+            terms, columns = bias + 4 * column if bias else 0, min(nr, n - p * nr)
+            _panel(desc, scratch, x + g * c_bytes, y + 4 * column, panel, terms, columns, chunks,
+                   first, last)  # fmt: skip
         epilogue(desc, bufs, services, first, last, first_column, end_column,
                  scratch + TAPS_SCRATCH_BYTES)  # fmt: skip
         first = last

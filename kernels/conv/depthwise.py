@@ -1,23 +1,30 @@
 """Depthwise convolution: each channel has a kernel of its own, vectors go across channels."""
 
+from typing import Any
+
 import numba
 
 from fusec.kernels.codegen.memory import load_i64, store_i64
 from fusec.kernels.conv.encode import DEPTHWISE_SCRATCH_BYTES, PIECE
-from fusec.kernels.conv.finish import add_bias, clear, epilogue
-from fusec.kernels.conv.micro import CHUNK, ROWS, tile_depthwise
-from fusec.kernels.conv.pixels import JUNK, TARGET, pixels, place, word
+from fusec.kernels.conv.finish import clear, epilogue, lines_of
+from fusec.kernels.conv.lines import KERNELS, PIXELS, tile_line
+from fusec.kernels.conv.micro import CHUNK, ROWS, few_or_most, most_of, tile_depthwise
+from fusec.kernels.conv.pixels import END, TARGET, aim, borders, pixels, place, start_pixels, word
 
 __all__ = ["conv_depthwise_f32"]
 
-_TABLE = JUNK + 256
+_TABLE = END
 _ZEROS = _TABLE + 8 * ROWS * CHUNK
 assert _ZEROS <= DEPTHWISE_SCRATCH_BYTES
 
 _K, _STEP, _PANEL = word("k"), word("b_step"), word("b_panel")
 _KY, _KX, _DY, _DX = (word(n) for n in ("kernel_y", "kernel_x", "dilation_y", "dilation_x"))
-_N, _NR, _PIECES, _OUT_W = word("columns"), word("nr"), word("pieces"), word("out_width")
+_N, _NR, _OUT_W = word("columns"), word("nr"), word("out_width")
 _B, _Y, _BIAS = word("b_slot"), word("y_slot"), word("bias_slot")
+_XN, _XY, _XX = word("x_n"), word("x_y"), word("x_x")
+_YN, _YY, _YX = word("y_n"), word("y_y"), word("y_x")
+_SY, _SX, _PY, _PX = (word(n) for n in ("stride_y", "stride_x", "padding_y", "padding_x"))
+_ACT, _H = word("act"), word("height")
 
 _NEAR_BYTES = 48 * 1024
 """Outputs that are computed before the epilogue runs over them."""
@@ -46,15 +53,49 @@ def _channels(
     b_step, b_panel = load_i64(desc + _STEP), load_i64(desc + _PANEL)
     for p in range(lo, hi):
         columns = min(nr, n - p * nr)
-        vecs = (columns + 15) // 16
-        rows = 1
-        while rows < count:
-            rows *= 2
-        if vecs == 4 and rows == 8:
-            rows = 6
-        tile_depthwise(vecs, rows, scratch + _TABLE, taps, 4 * p * nr, b + p * b_panel, b_step,
-                       scratch + TARGET, columns - 16 * (vecs - 1))  # fmt: skip
-        add_bias(scratch + TARGET, count, columns, 4 * p * nr, bias + 4 * p * nr if bias else 0)
+        tile_depthwise(columns, few_or_most(count, columns), scratch + _TABLE, taps, 4 * p * nr,
+                       b + p * b_panel, b_step, scratch + TARGET,
+                       bias + 4 * p * nr if bias else 0, load_i64(desc + _ACT))  # fmt: skip
+
+
+@numba.njit(error_model="numpy")
+def _has_lines(desc: int) -> Any:
+    """Tell whether `tile_line` has code for the kernel."""
+    kernel, stride = load_i64(desc + _KX), load_i64(desc + _SX)
+    known = kernel == KERNELS[0] or kernel == KERNELS[1] or kernel == KERNELS[2]
+    return known and (stride == 1 or stride == 2) and load_i64(desc + _DX) == 1
+
+
+@numba.njit(error_model="numpy")
+def _line(
+    desc: int, scratch: int, x: int, y: int, b: int, bias: int, item: int, left: int, right: int,
+    lo: int, hi: int,
+) -> None:  # fmt: skip
+    """Compute what an item has of the columns left to right, for panels lo to hi."""
+    image, row, start, end = lines_of(desc, item)
+    start, end = max(start, left), min(end, right)
+    n, nr, kernel_x = load_i64(desc + _N), load_i64(desc + _NR), load_i64(desc + _KX)
+    kernel_y, x_x, y_x = load_i64(desc + _KY), load_i64(desc + _XX), load_i64(desc + _YX)
+    b_step, stride_x = load_i64(desc + _STEP), load_i64(desc + _SX)
+    target = y + image * load_i64(desc + _YN) + row * load_i64(desc + _YY)
+    column = start
+    while column < end:
+        # The last tile goes over pixels that are done already, if there are too few: same bits.
+        column = min(column, end - PIXELS)
+        ix = column * stride_x - load_i64(desc + _PX)
+        for ky in range(kernel_y):
+            iy = row * load_i64(desc + _SY) - load_i64(desc + _PY) + ky * load_i64(desc + _DY)
+            address = x + image * load_i64(desc + _XN) + iy * load_i64(desc + _XY) + ix * x_x
+            known = iy >= 0 and iy < load_i64(desc + _H)
+            store_i64(scratch + _TABLE + 16 * ky, address if known else scratch + _ZEROS)
+            store_i64(scratch + _TABLE + 16 * ky + 8, x_x if known else 0)
+        for p in range(lo, hi):
+            for c in range(p * nr, min(n, (p + 1) * nr), 16):
+                tile_line(kernel_x, stride_x, min(16, n - c), scratch + _TABLE, kernel_y, 4 * c,
+                          b + p * load_i64(desc + _PANEL) + 4 * (c - p * nr), b_step,
+                          target + column * y_x, y_x, bias + 4 * c if bias else 0,
+                          load_i64(desc + _ACT))  # fmt: skip
+        column += PIXELS
 
 
 @numba.njit(error_model="numpy")
@@ -68,25 +109,37 @@ def conv_depthwise_f32(
     bias = 0
     if load_i64(desc + _BIAS) >= 0:
         bias = load_i64(bufs + 8 * load_i64(desc + _BIAS)) + load_i64(desc + _BIAS + 8)
-    n, nr, pieces = load_i64(desc + _N), load_i64(desc + _NR), load_i64(desc + _PIECES)
+    n, nr = load_i64(desc + _N), load_i64(desc + _NR)
     clear(scratch + _ZEROS, 4 * n + 64)
     junk = scratch + _ZEROS + 4 * n + 256
-    most = 6 if nr == 64 else ROWS
+    start_pixels(desc, scratch)
+    most = most_of(min(n, nr))
     columns = min(n, hi2 * nr) - lo2 * nr
     width = min(load_i64(desc + _OUT_W), PIECE) * columns * 4
     step = max(1, _NEAR_BYTES // max(1, width))
     first = lo
     while first < hi:
         last = min(hi, first + step)
-        item, column = first, (first - first // pieces * pieces) * PIECE
-        while item < last:
-            count, item, column, inside_x, inside_y = pixels(
-                desc, x, y, item, column, last, most, scratch
-            )
-            for r in range(count, ROWS):
-                store_i64(scratch + TARGET + 8 * r, junk)
-            taps = _taps(desc, scratch, inside_x * inside_y)
-            _channels(desc, scratch, b, bias, count, taps, lo2, hi2)
+        # Columns that lines do; then what is left of them, and right.
+        left = right = 0
+        if _has_lines(desc):
+            left, right = borders(desc)
+            if right - left < PIXELS or load_i64(desc + _OUT_W) > PIECE:
+                left = right = 0
+        for item in range(first, last):
+            if left < right:
+                _line(desc, scratch, x, y, b, bias, item, left, right, lo2, hi2)
+        for part in range(2):
+            start, end = (0, left) if part == 0 else (right, load_i64(desc + _OUT_W))
+            item, column = first, 0
+            while item < last:
+                count, item, column, inside_x, inside_y = pixels(
+                    desc, x, y, item, column, last, start, end, most, scratch
+                )
+                if count > 0:
+                    aim(scratch, count, junk)
+                    taps = _taps(desc, scratch, inside_x * inside_y)
+                    _channels(desc, scratch, b, bias, count, taps, lo2, hi2)
         epilogue(desc, bufs, services, first, last, lo2 * nr, lo2 * nr + columns,
                  scratch + DEPTHWISE_SCRATCH_BYTES + 8 * n)  # fmt: skip
         first = last

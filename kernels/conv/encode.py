@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from fusec.ir.dtypes import itemsize_bytes
 from fusec.ir.extents import divide, product
-from fusec.ir.stage import Buffer, Stage
+from fusec.ir.stage import Buffer, PointProgram, Stage
 from fusec.kernels.encoded import Encoded, view_words
 from fusec.kernels.pointwise.encode import POINT_SCRATCH_BYTES, point_words
 
@@ -33,14 +33,14 @@ WORDS = (
     "height", "width", "out_height", "out_width", "pieces",
     "channels", "columns", "nr", "panels", "k",
     "kernel_y", "kernel_x", "stride_y", "stride_x", "padding_y", "padding_x",
-    "dilation_y", "dilation_x", "transposed",
+    "dilation_y", "dilation_x", "transposed", "act",
 )  # fmt: skip
 """Strides in bytes; channels, columns, panels of one group."""
 
 POINT = len(WORDS)
 """Where the pointwise program starts."""
 
-TAPS_SCRATCH_BYTES = 32 * 1024
+TAPS_SCRATCH_BYTES = 36 * 1024
 """Pixels, segments, addresses and zeros of `conv_f32`; see its layout there."""
 
 DEPTHWISE_SCRATCH_BYTES = 24 * 1024
@@ -59,6 +59,14 @@ def numbers(stage: Stage, name: str) -> tuple[int, ...]:
     value = stage.attr(name)
     assert isinstance(value, tuple)
     return tuple(v for v in value if isinstance(v, int))
+
+
+def _is_relu(point: PointProgram) -> bool:
+    """Tell the one epilogue that the kernels have themselves."""
+    steps = [(step.op, step.args, step.dtype) for step in point.steps]
+    return (
+        point.operands == (None,) and point.results == (1,) and steps == [("relu", (0,), "float32")]
+    )
 
 
 def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
@@ -84,9 +92,9 @@ def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
     parts = 1 if depthwise else groups
     pieces = divide(out_width + (PIECE - 1), PIECE)
     size = itemsize_bytes(y.dtype)
-    x_words = view_words(x)
+    relu = stage.point is not None and _is_relu(stage.point)
     words = (
-        *x_words,
+        *view_words(x),
         *view_words(b)[:2],
         *((panels * k * nr * size, k * nr * size, nr * size) if packed
           else (k * n * size, nr * size, n * size)),
@@ -96,7 +104,8 @@ def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
         *kernel,
         *numbers(stage, "stride"), *numbers(stage, "padding"), *numbers(stage, "dilation"),
         int(bool(stage.attr("transposed"))),
-        *point_words(stage),
+        int(relu),
+        *((0,) if relu else point_words(stage)),
     )  # fmt: skip
     # Zeros, and a place for what is computed in vain.
     spare = 8 * columns if depthwise else 0

@@ -14,11 +14,24 @@ from fusec.kernels.codegen.vectors import select, splat
 from fusec.kernels.conv.encode import PIECE, WORDS
 from fusec.kernels.conv.micro import ROWS
 
-__all__ = ["IX", "IY", "JUNK", "SOURCE", "TARGET", "pixels", "place", "strided_pixels", "word"]
+__all__ = [
+    "END",
+    "SOURCE",
+    "TARGET",
+    "aim",
+    "borders",
+    "pixels",
+    "place",
+    "start_pixels",
+    "strided_pixels",
+    "word",
+]
 
 IY, IX, SOURCE, TARGET = (8 * ROWS * i for i in range(4))
-JUNK = 8 * ROWS * 4
-"""256 bytes that slots without a pixel write to (a panel's row, at most)."""
+_JUNK = 8 * ROWS * 4
+_RAMPS = _JUNK + 256
+END = _RAMPS + 8 * ROWS * 3
+"""Where the tables end; what slots without a pixel write to is among them."""
 
 _AT = {name: 8 * i for i, name in enumerate(WORDS)}
 _OUT_H, _OUT_W, _PIECES = _AT["out_height"], _AT["out_width"], _AT["pieces"]
@@ -35,61 +48,95 @@ def word(name: str) -> int:
 
 
 @numba.njit(error_model="numpy")
+def start_pixels(desc: int, scratch: int) -> None:
+    """Write how columns, addresses of taps and of outputs grow along a row."""
+    stride_x = load_i64(desc + _SX)
+    for r in range(ROWS):
+        at = scratch + _RAMPS + 8 * r
+        store_i64(at, r * stride_x)
+        store_i64(at + 8 * ROWS, r * stride_x * load_i64(desc + _XX))
+        store_i64(at + 16 * ROWS, r * load_i64(desc + _YX))
+
+
+@numba.njit(error_model="numpy")
+def borders(desc: int) -> Any:
+    """Give the first column whose taps are all inside the image along x, and the end of those."""
+    stride, padding = load_i64(desc + _SX), load_i64(desc + _PX)
+    out_w = load_i64(desc + _OUT_W)
+    reach = (load_i64(desc + _KX) - 1) * load_i64(desc + _DX)
+    first = min(out_w, (padding + stride - 1) // stride)
+    end = (load_i64(desc + _W) - 1 + padding - reach) // stride + 1
+    return first, max(first, min(out_w, end))
+
+
+@numba.njit(error_model="numpy")
 def pixels(
-    desc: int, x: int, y: int, item: int, column: int, hi: int, most: int, scratch: int
-) -> Any:
+    desc: int, x: int, y: int, item: int, column: int, hi: int, first: int, end: int, most: int,
+    scratch: int,
+) -> Any:  # fmt: skip
     """Gather up to `most` pixels from items before `hi`, going on into following rows.
 
     Args:
         desc: words of the stage.
         x: address of the image's first element, of the channels wanted.
         y: the same of the output.
-        item: where to go on; column: the pixel of its row.
+        item: where to go on.
+        column: the pixel of its row.
         hi: end of the items.
+        first: first column that is wanted of any row.
+        end: end of the columns wanted.
         most: pixels of a tile.
-        scratch: where the tables go.
+        scratch: where the tables go, after `start_pixels`.
 
     Returns:
         How many; the item and column to go on with; whether all taps of all of them are inside
         the image along x, and along y.
     """
-    pieces, out_h, out_w = (
-        load_i64(desc + _PIECES),
-        load_i64(desc + _OUT_H),
-        load_i64(desc + _OUT_W),
-    )
+    pieces, out_h = load_i64(desc + _PIECES), load_i64(desc + _OUT_H)
+    end = min(end, load_i64(desc + _OUT_W))
     x_y, x_x, y_x = load_i64(desc + _XY), load_i64(desc + _XX), load_i64(desc + _YX)
     stride_x = load_i64(desc + _SX)
-    left, top = 1 << 60, 1 << 60
-    right, bottom = -left, -top
+    left = top = 1 << 60
+    right = bottom = -top
     count = 0
     while count < most and item < hi:
         line = item // pieces
         image = line // out_h
         row = line - image * out_h
-        end = min(out_w, (item - line * pieces + 1) * PIECE)
+        start = (item - line * pieces) * PIECE
+        column = max(column, max(start, first))
+        taken = min(min(end, start + PIECE) - column, most - count)
+        if taken <= 0:
+            item += 1
+            column = 0
+            continue
         iy = row * load_i64(desc + _SY) - load_i64(desc + _PY)
         ix = column * stride_x - load_i64(desc + _PX)
         source = x + image * load_i64(desc + _XN) + iy * x_y + ix * x_x
         target = y + image * load_i64(desc + _YN) + row * load_i64(desc + _YY) + column * y_x
-        taken = min(end - column, most - count)
         top, bottom = min(top, iy), max(bottom, iy)
         left, right = min(left, ix), max(right, ix + (taken - 1) * stride_x)
-        for _ in range(taken):
-            at = scratch + 8 * count
-            store_i64(at + IY, iy)
-            store_i64(at + IX, ix)
-            store_i64(at + SOURCE, source)
-            store_i64(at + TARGET, target)
-            ix += stride_x
-            source += stride_x * x_x
-            target += y_x
-            count += 1
         column += taken
-        if column >= end:
-            item += 1
-            column = (item - item // pieces * pieces) * PIECE
-    _fill(scratch, count)
+        if taken == most:
+            ramps = scratch + _RAMPS
+            vstore_i64(scratch + IY, splat(iy))
+            vstore_i64(scratch + IX, splat(ix) + vload_i64(ramps))
+            vstore_i64(scratch + SOURCE, splat(source) + vload_i64(ramps + 8 * ROWS))
+            vstore_i64(scratch + TARGET, splat(target) + vload_i64(ramps + 16 * ROWS))
+            count = taken
+        else:
+            for _ in range(taken):
+                at = scratch + 8 * count
+                store_i64(at + IY, iy)
+                store_i64(at + IX, ix)
+                store_i64(at + SOURCE, source)
+                store_i64(at + TARGET, target)
+                ix += stride_x
+                source += stride_x * x_x
+                target += y_x
+                count += 1
+    if count > 0:
+        _fill(scratch, count)
     reach_x = (load_i64(desc + _KX) - 1) * load_i64(desc + _DX)
     reach_y = (load_i64(desc + _KY) - 1) * load_i64(desc + _DY)
     inside_x = 1 if left >= 0 and right + reach_x < load_i64(desc + _W) else 0
@@ -106,7 +153,7 @@ def strided_pixels(
     For a transposed convolution; the first pixel's tap is where the tap's own shift says.
     """
     step = load_i64(desc + _SX)
-    count = min(most, (end - column + step - 1) // step)
+    count: int = min(most, (end - column + step - 1) // step)
     x_x, y_x = load_i64(desc + _XX), load_i64(desc + _YX)
     source = x + image * load_i64(desc + _XN)
     target = y + image * load_i64(desc + _YN) + row * load_i64(desc + _YY) + column * y_x
@@ -121,13 +168,20 @@ def strided_pixels(
 
 
 @numba.njit(error_model="numpy")
+def aim(scratch: int, count: int, address: int) -> None:
+    """Let slots without a pixel write elsewhere."""
+    for r in range(count, ROWS):
+        store_i64(scratch + TARGET + 8 * r, address)
+
+
+@numba.njit(error_model="numpy")
 def _fill(scratch: int, count: int) -> None:
     for r in range(count, ROWS):
         at = scratch + 8 * r
         store_i64(at + IY, load_i64(scratch + 8 * (count - 1) + IY))
         store_i64(at + IX, load_i64(scratch + 8 * (count - 1) + IX))
         store_i64(at + SOURCE, load_i64(scratch + 8 * (count - 1) + SOURCE))
-        store_i64(at + TARGET, scratch + JUNK)
+        store_i64(at + TARGET, scratch + _JUNK)
 
 
 @numba.njit(error_model="numpy")
@@ -141,7 +195,8 @@ def place(
         desc: words of the stage.
         scratch: tables of the pixels.
         entry: where the row goes.
-        shift_y: of the tap, in pixels of the image; shift_x likewise.
+        shift_y: of the tap, in pixels of the image.
+        shift_x: likewise.
         channels: bytes to add.
         inside: not 0 if no pixel's tap is outside of the image.
         zeros: address that stands for a tap outside.

@@ -60,7 +60,7 @@ def _resized(attrs: dict[str, Attr], x: Any, out: tuple[int, ...], at: tuple[int
     for axis in range(2):
         size, i = x.shape[1 + axis], at[axis]
         scales = attrs.get("scales")
-        scale = np.float32(scales[axis] if isinstance(scales, tuple) else 0.0)
+        scale = np.float32(str(scales[axis]) if isinstance(scales, tuple) else 0.0)
         if attrs.get("align_corners"):
             scale = np.float32((size - 1) / (out[axis] - 1) if out[axis] > 1 else 0.0)
         elif scale <= 0:

@@ -1,6 +1,7 @@
 """Pooling of 1-D and 2-D data: windows over channels-last images."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from fusec.ir.extents import of
 from fusec.ir.stage import Attr, TileOp, View
@@ -77,7 +78,8 @@ def _emit(low: Lowering, row: Row, mode: str, **attrs: Attr) -> Value:
     spatial = 1 if "1d" in row.op else 2
     x = image_in(low, row, spatial)
     y, seen = image_out(low, row, x, spatial)
-    low.emit(TileOp.POOL, [x], [y], mode=mode, **attrs)
+    named: dict[str, Any] = {"mode": mode, **attrs}
+    low.emit(TileOp.POOL, [x], [y], **named)
     if not isinstance(row.out, tuple):
         return seen
     _only_values(low, row)
@@ -90,7 +92,7 @@ def _emit(low: Lowering, row: Row, mode: str, **attrs: Attr) -> Value:
 def _windows(low: Lowering, row: Row) -> dict[str, Attr]:
     kernel = _numbers(low, row, 1, "kernel_size", 1)
     stride = _numbers(low, row, 2, "stride", -1)
-    stride = tuple(k if s == -1 else s for s, k in zip(stride, kernel, strict=True))
+    stride = kernel if -1 in stride else stride
     need(min(*kernel, *stride) > 0, "a window or step of nothing")
     return {"kernel": kernel, "stride": stride, "padding": _numbers(low, row, 3, "padding", 0)}
 
@@ -107,7 +109,8 @@ def _avg(low: Lowering, row: Row) -> Value:
     need(isinstance(include, bool), f"count_include_pad is {include!r}")
     need(divisor is None or (type(divisor) is int and divisor != 0), f"divisor is {divisor!r}")
     return _emit(
-        low, row, "avg", include_pad=bool(include), divisor=divisor if divisor else 0,
+        low, row, "avg", include_pad=bool(include),
+        divisor=divisor if isinstance(divisor, int) else 0,
         **_windows(low, row),
     )  # fmt: skip
 

@@ -81,6 +81,9 @@ def array_of(array: Array) -> np.ndarray:
     """
     if is_tensor(array):
         array = _array_of_tensor(array)
+    flags = array.flags
+    if type(array) is np.ndarray and flags.c_contiguous and flags.aligned and array.dtype.isnative:
+        return array
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
     if native.flags.c_contiguous and native.flags.aligned:
         return np.asarray(native)

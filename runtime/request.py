@@ -127,6 +127,8 @@ def _choose(target: Target, shapes: Shapes) -> _Match:
 
 def _by_position(name: str, member: Member, given: object) -> list[object]:
     wanted = member.input_names
+    if type(given) is np.ndarray and len(wanted) == 1:
+        return [given]
     if isinstance(given, Mapping):
         unknown = sorted(str(k) for k in given if k not in wanted)
         missing = [n for n in wanted if n not in given]

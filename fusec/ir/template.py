@@ -178,12 +178,12 @@ class Template:
     rows: RowsKind
     bound: tuple[tuple[str, str], ...]
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[Spec, ...]:
         """Specs of the inputs at one row."""
         return self.body.arguments[: self.n_inputs]
 
-    @property
+    @cached_property
     def weights(self) -> tuple[Spec, ...]:
         """Specs of the packed weights."""
         return self.body.arguments[self.n_inputs :]

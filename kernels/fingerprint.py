@@ -22,11 +22,12 @@ _IMPORT = re.compile(
     rb"|import[ \t]+(fusec[\w.]*))",
     re.MULTILINE,
 )
+_SWITCHES = ("FUSEC_CPU_NAME", "FUSEC_CPU_FEATURES")
 _NAME = re.compile(rb"\w+")
-_KIND = frozenset(
-    [b"vendor_id", b"cpu family", b"model", b"model name", b"stepping", b"flags"]
-    + [b"Features", b"CPU implementer", b"CPU architecture", b"CPU variant", b"CPU part"]
-)
+_KIND = frozenset({
+    b"vendor_id", b"cpu family", b"model", b"model name", b"stepping", b"flags",
+    b"Features", b"CPU implementer", b"CPU architecture", b"CPU variant", b"CPU part",
+})  # fmt: skip
 """Lines of /proc/cpuinfo, of Intel's kind and of ARM's."""
 
 
@@ -43,9 +44,7 @@ def fingerprint(module: str) -> bytes | None:
     if versions is None or not sources:
         return None
     parts = [_FORMAT, versions, sys.version.encode(), module.encode(), _processor()]
-    parts += [
-        os.environ.get(name, "").encode() for name in ("FUSEC_CPU_NAME", "FUSEC_CPU_FEATURES")
-    ]
+    parts += [os.environ.get(name, "").encode() for name in _SWITCHES]
     for name in sorted(sources):
         text = _text(name)
         assert text is not None

@@ -27,12 +27,14 @@ class Processor:
 def processor() -> Processor:
     """Read this processor and what the environment says about it."""
     named = os.environ.get("FUSEC_CPU_NAME", "")
-    found = "" if named else llvm.get_host_cpu_features().flatten()
-    asked = os.environ.get("FUSEC_CPU_FEATURES", "")
+    features = {} if named else dict(llvm.get_host_cpu_features())
+    for asked in os.environ.get("FUSEC_CPU_FEATURES", "").split(","):
+        if asked:
+            features[asked.lstrip("+-")] = not asked.startswith("-")
     return Processor(
         triple=llvm.get_process_triple(),
         name=named or llvm.get_host_cpu_name(),
-        features=",".join(part for part in (found, asked) if part),
+        features=",".join(f"{'+' if on else '-'}{name}" for name, on in sorted(features.items())),
     )
 
 

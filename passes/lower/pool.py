@@ -92,7 +92,11 @@ def _emit(low: Lowering, row: Row, mode: str, **attrs: Attr) -> Value:
 def _windows(low: Lowering, row: Row) -> dict[str, Attr]:
     kernel = _numbers(low, row, 1, "kernel_size", 1)
     stride = _numbers(low, row, 2, "stride", -1)
-    stride = kernel if -1 in stride else stride
+    # -1: as the kernel; a line has no height to step.
+    stride = (
+        kernel[0] if stride[0] == -1 else stride[0],
+        kernel[1] if stride[1] == -1 else stride[1],
+    )
     need(min(*kernel, *stride) > 0, "a window or step of nothing")
     return {"kernel": kernel, "stride": stride, "padding": _numbers(low, row, 3, "padding", 0)}
 

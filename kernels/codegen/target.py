@@ -28,13 +28,15 @@ def processor() -> Processor:
     """Read this processor and what the environment says about it."""
     named = os.environ.get("FUSEC_CPU_NAME", "")
     features = {} if named else dict(llvm.get_host_cpu_features())
-    for asked in os.environ.get("FUSEC_CPU_FEATURES", "").split(","):
-        if asked:
-            features[asked.lstrip("+-")] = not asked.startswith("-")
+    asked = [f for f in os.environ.get("FUSEC_CPU_FEATURES", "").split(",") if f]
+    for feature in asked:
+        features.pop(feature.lstrip("+-"), None)
+    found = [f"{'+' if on else '-'}{name}" for name, on in sorted(features.items())]
     return Processor(
         triple=llvm.get_process_triple(),
         name=named or llvm.get_host_cpu_name(),
-        features=",".join(f"{'+' if on else '-'}{name}" for name, on in sorted(features.items())),
+        # LLVM takes them in turn, and what is switched off takes what builds on it along.
+        features=",".join([*found, *asked]),
     )
 
 

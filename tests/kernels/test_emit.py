@@ -12,11 +12,12 @@ import pytest
 
 from fusec.ir.errors import KernelError
 from fusec.kernels.codegen.elf import Elf
-from fusec.kernels.codegen.emit import KernelSource, emit
+from fusec.kernels.codegen.emit import KernelSource, emit, emit_module
 from fusec.kernels.codegen.image import image_of
 from fusec.kernels.codegen.link import Linker
 from fusec.kernels.codegen.load import Loader
 from fusec.kernels.codegen.memory import load_f32, store_f32, vload, vload_first, vstore
+from fusec.kernels.codegen.target import processor
 from fusec.kernels.codegen.vectors import fma, splat, sum_lanes, vfloor, vround, vsqrt
 
 
@@ -107,6 +108,13 @@ def test_a_kernel_with_needs_is_refused(function):
 def test_an_object_for_another_system_is_refused():
     with pytest.raises(KernelError, match="Linux"):
         Elf(b"\xcf\xfa\xed\xfe" + bytes(100))
+
+
+def test_a_feature_switched_off_takes_along_what_builds_on_it(monkeypatch):
+    monkeypatch.setenv("FUSEC_CPU_FEATURES", "-avx512f,-avx2")
+    listing = emit_module(KERNELS).emit_assembly()
+    assert "zmm" not in listing
+    assert "+avx512f" not in processor().features
 
 
 def _digest():

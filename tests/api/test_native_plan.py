@@ -5,7 +5,9 @@ Each test runs twice: with native code, and with the reference executor in its p
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,6 +234,19 @@ def test_edits_are_seen_at_once(rng: np.random.Generator) -> None:
     plan.add("mlp1", models["mlp1"], example=X)
     for _ in range(3):
         _check(models, dict.fromkeys(requests, (x,)), plan.run(requests))
+
+
+def test_a_removed_members_weights_are_let_go(rng: np.random.Generator) -> None:
+    plan, models = _plan()
+    requests = {n: _inputs(n, 1, rng) for n in models}
+    for _ in range(4):
+        plan.run(requests)
+    gone = weakref.ref(plan._registry.target("mlp0").choices[0])
+    kept = weakref.ref(plan._registry.target("mlp1").choices[0])
+    plan.remove("mlp0")
+    gc.collect()
+    assert gone() is None
+    assert kept() is not None
 
 
 def test_results_are_the_callers_own(rng: np.random.Generator) -> None:

@@ -128,8 +128,8 @@ class PointStep:
     """Registers."""
     dtype: str
     """Of the result."""
-    value: float | int | None
-    """Immediate operand, if the step has one."""
+    value: float | Extent | None
+    """Immediate operand, if the step has one; a symbolic one is an integer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

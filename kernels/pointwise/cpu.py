@@ -33,12 +33,12 @@ _SHORT = 256
 """Rows shorter than this are taken together, many to a block."""
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _word(address: Any, index: Any) -> Any:
     return load_i64(address + 8 * index)
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _results(program: Any) -> Any:
     """Give where a program's results begin."""
     return (
@@ -50,7 +50,7 @@ def _results(program: Any) -> Any:
     )
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _prepare(program: Any, scratch: Any) -> None:
     """Spread the constants, and give every step's register its place."""
     at = program + _HEAD + _VIEW * _word(program, 1)
@@ -73,7 +73,7 @@ def _prepare(program: Any, scratch: Any) -> None:
         at += _STEP
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _advance(program: Any, scratch: Any, rows: Any) -> None:
     """Move every view down."""
     base = scratch + _BASES_AT
@@ -87,7 +87,7 @@ def _advance(program: Any, scratch: Any, rows: Any) -> None:
         at, base = at + _VIEW, base + 8
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _in_place(view: Any, rows: Any, columns: Any) -> Any:
     """Tell whether a rectangle of memory lies as a register would."""
     step = _word(view, 5)
@@ -99,7 +99,7 @@ def _in_place(view: Any, rows: Any, columns: Any) -> Any:
     )
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _load(program: Any, scratch: Any, first: Any, rows: Any, columns: Any) -> Any:
     """Load the operands; give the place in scratch behind their addresses."""
     at = program + _HEAD
@@ -121,7 +121,7 @@ def _load(program: Any, scratch: Any, first: Any, rows: Any, columns: Any) -> An
     return base
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _compute(program: Any, scratch: Any, lanes: Any) -> None:
     """Run the steps."""
     at = program + _HEAD + _VIEW * _word(program, 1) + _CONSTANT * _word(program, 2)
@@ -137,7 +137,7 @@ def _compute(program: Any, scratch: Any, lanes: Any) -> None:
         at += _STEP
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _block(program: Any, scratch: Any, first: Any, rows: Any, columns: Any) -> None:
     """Run a program over one block, `first` columns behind where its views are."""
     base = _load(program, scratch, first, rows, columns)
@@ -160,7 +160,7 @@ def _block(program: Any, scratch: Any, first: Any, rows: Any, columns: Any) -> N
         at, target = at + _VIEW, target + 8
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _line(program: Any, scratch: Any, columns: Any) -> None:
     """Run a program along one row."""
     block = _word(program, 5)
@@ -173,7 +173,7 @@ def _line(program: Any, scratch: Any, columns: Any) -> None:
         first += n
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _is_line(program: Any, columns: Any) -> Any:
     """Tell whether in every view each row follows the one before without a gap."""
     at = program + _HEAD
@@ -189,7 +189,7 @@ def _is_line(program: Any, columns: Any) -> Any:
     return True
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _rectangle(program: Any, scratch: Any, rows: Any, columns: Any) -> None:
     """Run a prepared program over rows and columns from where its views are."""
     if rows == 1 or _is_line(program, columns):
@@ -208,7 +208,7 @@ def _rectangle(program: Any, scratch: Any, rows: Any, columns: Any) -> None:
         rows -= n
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _place(view: Any, bufs: Any, d0: Any, d1: Any, row: Any, column: Any) -> Any:
     """Give the address of an element of a view."""
     start = load_i64(bufs + 8 * _word(view, 0)) + _word(view, 1)
@@ -236,7 +236,7 @@ def point(
     _rectangle(program, scratch, rows, columns)
 
 
-@numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(error_model="numpy")
 def _outer(desc: Any, view: Any, item: Any) -> Any:
     """Give how far a view has moved along the outer axes at an item of them."""
     axes = _word(desc, 0)

@@ -201,7 +201,7 @@ def _define(module: Any, name: str, functions: Sequence[Any]) -> None:
     table.initializer = ir.Constant(table.value_type, functions)
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def define_tables(typingctx: Any) -> Any:
     """Put the functions and their tables into this module; others only name the tables.
 
@@ -233,7 +233,7 @@ def _calling(table: str, count: int, arguments: int, doc: str) -> Any:
     signature = types.void(*[types.int64] * (arguments + 1))
     if arguments == 8:
 
-        @intrinsic
+        @intrinsic  # type: ignore[untyped-decorator]
         def function(
             typingctx: Any, code_: Any, n: Any, out: Any, a: Any, a_step: Any, b: Any,
             b_step: Any, c: Any, c_step: Any,
@@ -242,7 +242,7 @@ def _calling(table: str, count: int, arguments: int, doc: str) -> Any:
 
     else:
 
-        @intrinsic
+        @intrinsic  # type: ignore[untyped-decorator]
         def function(
             typingctx: Any, dtype: Any, register: Any, rows: Any, columns: Any, memory: Any,
             row_step: Any, column_step: Any,

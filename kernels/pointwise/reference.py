@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fusec.ir.dtypes import numpy_dtype
+from fusec.ir.extents import Poly
 from fusec.ir.stage import PointProgram, Stage
 from fusec.kernels.memory import Memory
 from fusec.kernels.pointwise.steps import STEPS
@@ -41,21 +42,19 @@ def apply(stage: Stage, memory: Memory) -> None:
 def _run(stage: Stage, program: PointProgram, memory: Memory) -> None:
     views = [stage.writes[0] if v is None else v for v in program.operands]
     loads = [_widened(memory.array(v), v.dtype) for v in views]
-    results = execute(program, loads, tuple(memory.extent(e) for e in program.shape))
+    results = execute(program, loads, memory)
     for view, result in zip(stage.writes, results, strict=True):
         target = memory.array(view)
         target[...] = _narrowed(result, view.dtype).reshape(target.shape)
 
 
-def execute(
-    program: PointProgram, operands: list[Array], shape: tuple[int, ...]
-) -> tuple[Array, ...]:
+def execute(program: PointProgram, operands: list[Array], memory: Memory) -> tuple[Array, ...]:
     """Run a program over arrays.
 
     Args:
         program: what to compute; its views are not looked at.
         operands: as registers hold them: float32 for narrow floats, int32 for narrow integers.
-        shape: the iteration shape.
+        memory: for the values of symbols.
     """
     registers = list(operands)
     with np.errstate(all="ignore"):
@@ -63,8 +62,10 @@ def execute(
             kind = STEPS[step.op]
             args = [registers[a] for a in step.args]
             if step.value is not None:
-                args.append(np.full((), step.value, _NUMPY[kind.operands[-1]]))
+                number = memory.extent(step.value) if isinstance(step.value, Poly) else step.value
+                args.append(np.asarray(number).astype(_NUMPY[kind.operands[-1]]))
             registers.append(_step(step.op, args))
+    shape = tuple(memory.extent(e) for e in program.shape)
     return tuple(np.broadcast_to(registers[r], shape) for r in program.results)
 
 
@@ -87,7 +88,7 @@ def _widened(array: Array, dtype: str) -> Array:
 
 def _narrowed(array: Array, dtype: str) -> Array:
     if dtype == "bfloat16":
-        bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+        bits: Array = np.ascontiguousarray(array, np.float32).view(np.uint32)
         return (bits >> 16).astype(np.uint16)
     return array.astype(numpy_dtype(dtype))
 

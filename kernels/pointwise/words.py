@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fusec.ir.dtypes import itemsize_bytes
-from fusec.ir.extents import Extent
+from fusec.ir.extents import Extent, Poly
 from fusec.ir.stage import PointProgram, Stage, View
 from fusec.kernels.pointwise.steps import CLASS_OF, CLASSES, NATIVE, STEPS
 
@@ -184,14 +184,14 @@ class _Code:
 
 def _registers(
     program: PointProgram, loads: Sequence[View]
-) -> tuple[list[str], list[tuple[int, int]], _Code]:
+) -> tuple[list[str], list[tuple[int, Extent]], _Code]:
     """Give the class of every register, the constants, and the steps."""
     classes = [CLASS_OF[view.dtype] for view in loads]
     number = list(range(len(loads)))
-    constants: dict[tuple[str, int], int] = {}
+    constants: dict[tuple[str, Extent], int] = {}
     code: list[tuple[str, int, tuple[int, ...]]] = []
 
-    def constant(kind: str, value: float) -> int:
+    def constant(kind: str, value: float | Extent) -> int:
         key = (kind, _bits(kind, value))
         if key not in constants:
             classes.append(kind)
@@ -223,7 +223,10 @@ def _registers(
     return classes, [(r, bits) for (_, bits), r in constants.items()], _Code(code, results)
 
 
-def _bits(kind: str, value: float) -> int:
+def _bits(kind: str, value: float | Extent) -> Extent:
+    if isinstance(value, Poly):
+        assert kind in ("i64", "i32"), "symbols are integers"
+        return value
     if kind == "f32":
         return float_bits(value)
     return double_bits(value) if kind == "f64" else int(value)

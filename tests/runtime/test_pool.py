@@ -88,17 +88,33 @@ def test_callers_from_many_threads_run_one_after_another() -> None:
     assert rounds == [50] * len(jobs)
 
 
-def test_workers_sleep_when_idle() -> None:
-    own = Pool()
-    native = NativeProgram(_many(8), 3)
-    own.run(native.job, 3)
-    states = ["R"] * 2
+def _asleep(own: Pool) -> bool:
+    """Wait until all workers sleep."""
     for _ in range(1000):
-        states = [_state(t.native_id) for t in own.threads]
-        if states == ["S"] * 2:
-            break
+        if all(_state(t.native_id) == "S" for t in own.threads):
+            return True
         time.sleep(0.01)
-    assert states == ["S"] * 2
+    return False
+
+
+def test_workers_sleep_when_idle() -> None:
+    own, native = Pool(), NativeProgram(_many(8), 3)
+    own.run(native.job, 3)
+    assert _asleep(own)
+    own.shutdown()
+
+
+def test_a_sleeping_worker_is_called_away_from_its_callers_processor() -> None:
+    own, native = Pool(), NativeProgram(_many(8), 2)
+    own.run(native.job, 2)
+    assert _asleep(own)
+    here = os.sched_getaffinity(0)
+    own.run(native.job, 2)
+    worker = own.threads[0].native_id
+    assert worker is not None
+    there = os.sched_getaffinity(worker)
+    assert (there < here and len(there) == len(here) - 1) or (there == here and len(here) == 1)
+    assert os.sched_getaffinity(0) == here
     own.shutdown()
 
 
@@ -110,7 +126,7 @@ def _state(thread: int | None) -> str:
 def test_one_worker_needs_no_thread_and_more_are_started_once() -> None:
     own, native = Pool(), NativeProgram(_many(8), 4)
     own.run(native.job, 1)
-    assert own.threads == ()
+    assert len(own.threads) == 0
     for workers in (3, 2, 4, 1):
         assert own.run(native.job, workers) is Status.DONE
     assert len(own.threads) == 3

@@ -25,7 +25,8 @@ PAUSES = st.lists(st.sampled_from([0, 0, 10, 100, 4000]), min_size=1, max_size=7
 def _expected(program: Program) -> list[int]:
     shared, arena = program.memory(), np.zeros(ARENA_WORDS, dtype=np.uint64)
     interpret(program.table(), lambda task, worker: program.run_task(task, shared, arena))
-    return shared.tolist()
+    words: list[int] = shared.tolist()
+    return words
 
 
 @given(programs(), st.integers(1, 4), PAUSES)

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 from fusec.artifact.body import Flaw
 from fusec.artifact.check import check_plan
@@ -17,7 +18,7 @@ from fusec.ir.records import Json
 
 __all__ = ["PlanFile", "read_plan", "read_plan_file"]
 
-_PARALLEL_BYTES = 1 << 26
+_PARALLEL_BYTES = 1 << 23
 """From here on hashing is worth a few threads."""
 
 
@@ -142,15 +143,23 @@ def _plan(manifest: Manifest, blobs: Mapping[str, Blob]) -> PlanData:
 
 def _check_hashes(blobs: Mapping[str, Blob]) -> None:
     """Compare every weight with its hash; hashing leaves the interpreter free, so threads help."""
-    if sum(blob.data.nbytes for blob in blobs.values()) < _PARALLEL_BYTES:
-        wrong = [key for key, blob in blobs.items() if _hash(blob) != key]
-    else:
-        # Its import costs more than hashing a small plan.
-        from concurrent.futures import ThreadPoolExecutor
+    given = list(blobs.items())
+    found: list[str] = []
 
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            hashes = pool.map(_hash, blobs.values())
-            wrong = [key for key, got in zip(blobs, hashes, strict=True) if got != key]
+    def check(first: int, step: int) -> None:
+        found.extend(key for key, blob in given[first::step] if _hash(blob) != key)
+
+    n = 1
+    if sum(blob.data.nbytes for blob in blobs.values()) >= _PARALLEL_BYTES:
+        n = min(8, os.cpu_count() or 1)
+    # A pool of concurrent.futures costs more to import than hashing a small plan.
+    others = [Thread(target=check, args=(i, n)) for i in range(1, n)]
+    for thread in others:
+        thread.start()
+    check(0, n)
+    for thread in others:
+        thread.join()
+    wrong = [key for key in blobs if key in set(found)]
     if wrong:
         raise ArtifactError(
             f"weight {wrong[0]} is damaged, {len(wrong)} of {len(blobs)} in all; "

@@ -11,11 +11,13 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from fusec.ir.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 __all__ = ["Call", "Expr", "Name", "evaluate", "names", "parse", "value_of"]
 
@@ -45,6 +47,8 @@ _MAX_TEXT, _MAX_DEPTH, _MAX_POWER, _MAX_BITS = 10_000, 100, 16, 256
 def _divide(a: Number, b: Number) -> Number:
     if isinstance(a, float) or isinstance(b, float):
         return float(a) / float(b)
+    from fractions import Fraction  # 4 ms that hardly any plan needs
+
     return Fraction(a) / Fraction(b)
 
 

@@ -10,12 +10,11 @@ Items are rows of C, items2 its panels of columns.
 from collections.abc import Sequence
 
 from fusec.ir.dtypes import itemsize_bytes
-from fusec.ir.extents import Extent
 from fusec.ir.stage import Buffer, BufferKind, Stage, View
 from fusec.kernels.encoded import Encoded, is_flat, view_words
 from fusec.kernels.pointwise.encode import POINT_SCRATCH_BYTES, point_words
 
-__all__ = ["BIAS_SLOT", "GROUP_ROWS", "POINT", "SCRATCH_BYTES", "TABLE_BYTES", "encode", "grains"]
+__all__ = ["BIAS_SLOT", "GROUP_ROWS", "POINT", "SCRATCH_BYTES", "TABLE_BYTES", "encode", "grain_of"]
 
 BIAS_SLOT = 8
 POINT = 13
@@ -30,11 +29,10 @@ SCRATCH_BYTES = TABLE_BYTES + GROUP_ROWS * 64 * 4
 """The table, and sums of a panel that is cut at the last column."""
 
 _SECOND_GFLOP = 110
-_SECOND_GB = 28
 """What one thread does in a second, about: only for the size of tasks."""
 
-_TASK_NS = 20_000
-"""A task should take this long at least."""
+_TASK_NS = 60_000
+"""A task can be cut to this, if cutting at 8 rows and one panel does."""
 
 
 def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
@@ -51,7 +49,6 @@ def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
     m = c.shape[0]
     panels = -(-n // nr)
     size = itemsize_bytes(b.dtype)
-    grain, grain2 = grains(m, k, nr, panels, size)
     point = point_words(stage)
     rows = [a, *stage.writes, *_epilogue(stage)]
     return Encoded(
@@ -66,8 +63,8 @@ def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
         ),
         items=m,
         items2=panels,
-        grain=grain,
-        grain2=grain2,
+        grain=grain_of(k, nr),
+        grain2=1,
         flat=is_flat(rows, m, buffers) and _shared(bias, buffers),
         flops=m * (2 * k * n),
         read_bytes=m * (4 * k) + panels * nr * k * size,
@@ -76,18 +73,17 @@ def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
     )
 
 
-def grains(m: Extent, k: int, nr: int, panels: int, size: int) -> tuple[int, int]:
-    """Choose how many rows and panels a task has at least.
+def grain_of(k: int, width: int) -> int:
+    """Choose at what multiple of rows tasks may be cut; columns are cut at any panel.
 
-    A task of `grain` rows and one panel computes for 60 us at most; as many panels as make 20 us
-    are one task, but a stage that takes long is left in four pieces, for as many workers.
+    Whole tiles, of 8 or 6 rows, unless a single panel takes long.
+
+    Args:
+        k: length of a sum.
+        width: columns of a panel.
     """
-    row_ns = max(2 * k * nr / _SECOND_GFLOP, 1)
-    grain = 8 * max(1, min(GROUP_ROWS // 8, int(60_000 / (8 * row_ns))))
-    rows = m if isinstance(m, int) else 8
-    panel_ns = max(k * nr * size / _SECOND_GB, min(rows, grain) * row_ns, 1)
-    pieces = max(1, min(4, int(panels * panel_ns / _TASK_NS)))
-    return grain, max(1, min(-(-panels // pieces), -(-_TASK_NS // int(panel_ns))))
+    row_ns = max(2 * k * width / _SECOND_GFLOP, 1)
+    return 8 * max(1, min(3, int(_TASK_NS / (8 * row_ns))))
 
 
 def _int(stage: Stage, name: str) -> int:

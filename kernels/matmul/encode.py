@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from fusec.ir.extents import Extent, divide, product
 from fusec.ir.stage import Buffer, BufferKind, Stage, View
 from fusec.kernels.encoded import Encoded, is_flat, view_words
-from fusec.kernels.gemm.encode import GROUP_ROWS, TABLE_BYTES, grains
+from fusec.kernels.gemm.encode import GROUP_ROWS, TABLE_BYTES, grain_of
 from fusec.kernels.pointwise.encode import POINT_SCRATCH_BYTES, point_words
 
 __all__ = ["BIAS", "BLOCK", "POINT", "SCRATCH_BYTES", "encode"]
@@ -35,7 +35,7 @@ SCRATCH_BYTES = TABLE_BYTES + (GROUP_ROWS + BLOCK + 16) * _ROW_BYTES
 """Row addresses, sums of a panel cut at the last column, a packed panel."""
 
 _USUAL = 64
-"""Stands for extents that are not known yet, when tasks are sized."""
+"""Stands for a sum's length that is not known yet, when tasks are sized."""
 
 
 def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
@@ -53,7 +53,6 @@ def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
     size, width = (8, 8 * _VECTORS) if double else (4, 16 * _VECTORS)
     panels = divide(n + (width - 1), width)
     rows = product(batches) * m
-    grain, grain2 = _grains(m, k, width, panels, size)
     return Encoded(
         kernel="matmul_f64" if double else "matmul_f32",
         words=(
@@ -66,11 +65,11 @@ def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
         ),
         items=rows,
         items2=panels,
-        grain=grain,
-        grain2=grain2,
+        grain=_grain(m, k, width),
+        grain2=1,
         flat=not batches and _flat(stage, buffers),
         flops=rows * k * n * 2,
-        read_bytes=(rows * k + product(b.shape)) * size,
+        read_bytes=(rows * k + _distinct(b)) * size,
         written_bytes=rows * n * size,
         scratch_bytes=SCRATCH_BYTES + POINT_SCRATCH_BYTES,
     )
@@ -82,13 +81,17 @@ def _words(view: View) -> tuple[Extent, ...]:
     return (slot, offset, *([0] * (4 - len(strides))), *strides)
 
 
-def _grains(m: Extent, k: Extent, width: int, panels: Extent, size: int) -> tuple[int, int]:
-    """Size tasks as gemm does; whole batches where they are small, since each packs its B."""
-    known = [extent if isinstance(extent, int) else _USUAL for extent in (k, panels)]
-    grain, grain2 = grains(m, known[0], width, known[1], size)
-    if isinstance(m, int) and 0 < m <= grain:
-        grain = grain // m * m
-    return grain, grain2
+def _distinct(view: View) -> Extent:
+    """Count elements that are not repeats of others."""
+    return product([e for e, s in zip(view.shape, view.strides, strict=True) if s != 0])
+
+
+def _grain(m: Extent, k: Extent, width: int) -> int:
+    """Cut as gemm does, but whole batches where they are small, since each packs its B."""
+    grain = grain_of(k if isinstance(k, int) else _USUAL, width)
+    if not isinstance(m, int) or m <= 0 or m > GROUP_ROWS:
+        return GROUP_ROWS
+    return -(-grain // m) * m
 
 
 def _flat(stage: Stage, buffers: Sequence[Buffer]) -> bool:

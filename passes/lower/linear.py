@@ -70,25 +70,24 @@ def _matmul(low: Lowering, row: Row) -> Value:
 
 def _product(low: Lowering, row: Row, a: View, b: View, bias: list[View]) -> View:
     """Emit a @ b; give it in the shape of the row's result."""
-    shape = shape_of(low, row)
+    outer = shape = shape_of(low, row)
     y = low.new(a.dtype, shape)
     need(a.dtype == b.dtype == low.out(row).dtype and a.dtype in _FLOATS, f"product of {a.dtype}")
     need(len(a.shape) > 0 and len(b.shape) > 0, "product of a scalar")
-    outer = shape
+    m: Extent = 1
+    n: Extent = 1
+    k = a.shape[-1]
     if len(b.shape) == 1:
-        b = replace(b, shape=(*b.shape, 1), strides=(*b.strides, 1))
+        b = replace(b, shape=(k, 1), strides=(*b.strides, 1))
     else:
-        outer = outer[:-1]
+        outer, n = outer[:-1], outer[-1]
     if len(a.shape) == 1:
-        a = replace(a, shape=(1, *a.shape), strides=(0, *a.strides))
+        a = replace(a, shape=(1, k), strides=(0, *a.strides))
     else:
-        need(len(outer) > 0 and outer[-1] == a.shape[-2], "rows of a product")
-        outer = outer[:-1]
-    m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
-    need(b.shape[-2] == k and product(shape) == product(outer) * m * n, "extents of a product")
-    if not unit(a):
-        a = low.contiguous(a)
-    _emit(low, a, b, bias, outer, y)
+        outer, m = outer[:-1], outer[-1]
+    # One extent may be spelled in several ways: those of the result are taken for all.
+    a, b = replace(a, shape=(*a.shape[:-2], m, k)), replace(b, shape=(*b.shape[:-2], k, n))
+    _emit(low, a if unit(a) else low.contiguous(a), b, bias, outer, y)
     return y
 
 

@@ -159,7 +159,8 @@ def _check_hashes(blobs: Mapping[str, Blob]) -> None:
     check(0, n)
     for thread in others:
         thread.join()
-    wrong = [key for key in blobs if key in set(found)]
+    bad = set(found)
+    wrong = [key for key in blobs if key in bad]
     if wrong:
         raise ArtifactError(
             f"weight {wrong[0]} is damaged, {len(wrong)} of {len(blobs)} in all; "

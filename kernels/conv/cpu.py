@@ -15,7 +15,7 @@ import numba
 from fusec.kernels.codegen.emit import KernelSource
 from fusec.kernels.codegen.memory import load_i64, store_i64
 from fusec.kernels.conv.depthwise import conv_depthwise_f32
-from fusec.kernels.conv.encode import PIECE, TAPS_SCRATCH_BYTES
+from fusec.kernels.conv.encode import MOST_TRANSPOSED, PIECE, TAPS_SCRATCH_BYTES
 from fusec.kernels.conv.finish import clear, epilogue, lines_of
 from fusec.kernels.conv.micro import (
     CHUNK,
@@ -30,9 +30,11 @@ from fusec.kernels.conv.pixels import (
     END,
     SOURCE,
     TARGET,
+    UNUSED,
     borders,
     pixels,
     place,
+    shifts,
     start_pixels,
     strided_pixels,
     word,
@@ -48,14 +50,18 @@ _SEGMENTS = _ZEROS + 4 * CHUNK
 _TABLE = _SEGMENTS + 16 * CHUNK
 _PLAN = _TABLE + 8 * ROWS * CHUNK
 _COUNTS = _PLAN + 16 * _PLANNED
+# A transposed convolution has no plan.
+_SHIFTS_Y, _SHIFTS_X = _PLAN, _PLAN + 8 * MOST_TRANSPOSED
+assert 2 * 8 * MOST_TRANSPOSED <= 16 * _PLANNED
 assert _COUNTS + 8 * _PLANNED <= TAPS_SCRATCH_BYTES
 
 _K, _C, _XY, _XX, _XC = (word(n) for n in ("k", "channels", "x_y", "x_x", "x_c"))
 _KY, _KX, _DY, _DX = (word(n) for n in ("kernel_y", "kernel_x", "dilation_y", "dilation_x"))
-_SY, _SX, _PY, _PX = (word(n) for n in ("stride_y", "stride_x", "padding_y", "padding_x"))
+_SX = word("stride_x")
 _STEP, _GROUP, _PANEL = word("b_step"), word("b_group"), word("b_panel")
 _N, _NR, _PANELS = word("columns"), word("nr"), word("panels")
-_OUT_W, _PIECES, _TRANSPOSED, _ACT = (word(n) for n in ("out_width", "pieces", "transposed", "act"))
+_OUT_W, _TRANSPOSED, _ACT = (word(n) for n in ("out_width", "transposed", "act"))
+_H, _W = word("height"), word("width")
 _B, _Y, _BIAS = word("b_slot"), word("y_slot"), word("bias_slot")
 
 _MANY = 48
@@ -128,7 +134,7 @@ def _inner(
 @numba.njit(error_model="numpy")
 def _outer(
     desc: int, scratch: int, b: int, bias: int, columns: int, count: int, inside_x: int,
-    inside_y: int, row: int, column: int,
+    inside_y: int,
 ) -> None:  # fmt: skip
     """Compute a tile by a table of taps, chunk by chunk.
 
@@ -141,15 +147,13 @@ def _outer(
         count: pixels.
         inside_x: not 0 if no tap is outside along x.
         inside_y: likewise along y.
-        row: the output row of a transposed convolution's tile.
-        column: its first pixel there.
     """
     k, c = load_i64(desc + _K), load_i64(desc + _C)
     a_step, b_step = load_i64(desc + _XC), load_i64(desc + _STEP)
     kernel_x, transposed = load_i64(desc + _KX), load_i64(desc + _TRANSPOSED)
     rows = few_or_most(count, columns)
     run, inside = c, inside_x * inside_y
-    if inside_x and _joins(desc):
+    if inside_x and transposed == 0 and _joins(desc):
         run, kernel_x = c * kernel_x, 1
     ky = kx = within = p = 0
     while True:
@@ -162,14 +166,9 @@ def _outer(
             shift_y, shift_x = ky * load_i64(desc + _DY), kx * load_i64(desc + _DX)
             used = True
             if transposed:
-                above = row + load_i64(desc + _PY) - shift_y
-                before = column + load_i64(desc + _PX) - shift_x
-                shift_y = above // load_i64(desc + _SY)
-                shift_x = before // load_i64(desc + _SX)
-                used = (
-                    shift_y * load_i64(desc + _SY) == above
-                    and shift_x * load_i64(desc + _SX) == before
-                )
+                shift_y = load_i64(scratch + _SHIFTS_Y + 8 * ky)
+                shift_x = load_i64(scratch + _SHIFTS_X + 8 * kx)
+                used = shift_y != UNUSED and shift_x != UNUSED
             if used:
                 place(desc, scratch, scratch + _TABLE + 8 * ROWS * n, shift_y, shift_x,
                       within * a_step, inside, scratch + _ZEROS)  # fmt: skip
@@ -197,17 +196,16 @@ def _panel(
     lo: int, hi: int,
 ) -> None:  # fmt: skip
     """Compute a panel of some items: columns inside the image, then the borders."""
-    most, pieces = most_of(columns), load_i64(desc + _PIECES)
-    # A tile of a transposed convolution has pixels that use the same taps: stride apart.
-    transposed, stride_x = load_i64(desc + _TRANSPOSED), load_i64(desc + _SX)
-    item, column, part = lo, 0, 0
-    phase = row = before = inside_x = inside_y = 0
+    most, transposed = most_of(columns), load_i64(desc + _TRANSPOSED)
+    stride_x, width = load_i64(desc + _SX), load_i64(desc + _W)
     left, right = borders(desc)
     if load_i64(desc + _C) >= _MANY:
         left, right = 0, load_i64(desc + _OUT_W)
     first, end = left, right
+    item, column, part = lo, 0, 0
+    phase = first_tap = last_tap = inside_x = inside_y = 0
     if transposed != 0:
-        part, column = 2, (lo - lo // pieces * pieces) * PIECE
+        part, end = 2, 0
     while True:
         if item >= hi:
             part += 1
@@ -216,27 +214,33 @@ def _panel(
             first, end = (0, left) if part == 1 else (right, load_i64(desc + _OUT_W))
             item, column = lo, 0
         if transposed != 0:
-            image, row, first, end = lines_of(desc, item)
-            before = column
-            count = strided_pixels(desc, x, y, image, row, column, end, most, scratch)
+            # Pixels that use the same taps make a tile: those a stride apart.
+            image, row, start, end = lines_of(desc, item)
+            if column == 0:
+                column = first = start + phase
+                above, below = shifts(desc, 0, row, scratch + _SHIFTS_Y)
+                first_tap, last_tap = shifts(desc, 8, first, scratch + _SHIFTS_X)
+                inside_y = 1 if above >= 0 and below < load_i64(desc + _H) else 0
+            count = strided_pixels(desc, x, y, image, row, first, column, end, most, scratch)
+            at = (column - first) // stride_x
+            inside_x = 1 if at + first_tap >= 0 and at + count - 1 + last_tap < width else 0
             column += count * stride_x
             if column >= end:
+                column = 0
                 phase += 1
-                column = first + phase
-                if column >= end or phase >= stride_x:
+                if phase >= min(stride_x, end - start):
                     phase = 0
                     item += 1
-                    column = (item - item // pieces * pieces) * PIECE
         else:
             count, item, column, inside_x, inside_y = pixels(
                 desc, x, y, item, column, hi, first, end, most, scratch
             )
         if count == 0:
             continue
-        if inside_x * inside_y * chunks != 0:
+        if transposed == 0 and inside_x * inside_y * chunks != 0:
             _inner(desc, scratch, b, bias, columns, count, chunks)
         else:
-            _outer(desc, scratch, b, bias, columns, count, inside_x, inside_y, row, before)
+            _outer(desc, scratch, b, bias, columns, count, inside_x, inside_y)
 
 
 @numba.njit(error_model="numpy")

@@ -7,8 +7,8 @@ import numba
 from fusec.kernels.codegen.memory import load_i64, store_i64
 from fusec.kernels.conv.encode import DEPTHWISE_SCRATCH_BYTES, PIECE
 from fusec.kernels.conv.finish import clear, epilogue, lines_of
-from fusec.kernels.conv.lines import KERNELS, PIXELS, tile_line
-from fusec.kernels.conv.micro import CHUNK, ROWS, few_or_most, most_of, tile_depthwise
+from fusec.kernels.conv.lines import KERNELS, PIXELS, tile_depthwise, tile_line
+from fusec.kernels.conv.micro import CHUNK, ROWS, few_or_most, most_of
 from fusec.kernels.conv.pixels import END, TARGET, aim, borders, pixels, place, start_pixels, word
 
 __all__ = ["conv_depthwise_f32"]

@@ -14,6 +14,7 @@ from fusec.kernels.pointwise.encode import POINT_SCRATCH_BYTES, point_words
 
 __all__ = [
     "DEPTHWISE_SCRATCH_BYTES",
+    "MOST_TRANSPOSED",
     "PIECE",
     "POINT",
     "TAPS_SCRATCH_BYTES",
@@ -39,6 +40,9 @@ WORDS = (
 
 POINT = len(WORDS)
 """Where the pointwise program starts."""
+
+MOST_TRANSPOSED = 512
+"""Kernel of a transposed convolution along an axis, at most."""
 
 TAPS_SCRATCH_BYTES = 36 * 1024
 """Pixels, segments, addresses and zeros of `conv_f32`; see its layout there."""

@@ -18,10 +18,12 @@ __all__ = [
     "END",
     "SOURCE",
     "TARGET",
+    "UNUSED",
     "aim",
     "borders",
     "pixels",
     "place",
+    "shifts",
     "start_pixels",
     "strided_pixels",
     "word",
@@ -30,11 +32,15 @@ __all__ = [
 IY, IX, SOURCE, TARGET = (8 * ROWS * i for i in range(4))
 _JUNK = 8 * ROWS * 4
 _RAMPS = _JUNK + 256
+UNUSED = 1 << 50
+"""In place of a position: the stride skips this tap."""
+
 END = _RAMPS + 8 * ROWS * 3
 """Where the tables end; what slots without a pixel write to is among them."""
 
 _AT = {name: 8 * i for i, name in enumerate(WORDS)}
 _OUT_H, _OUT_W, _PIECES = _AT["out_height"], _AT["out_width"], _AT["pieces"]
+_TRANSPOSED = _AT["transposed"]
 _H, _W = _AT["height"], _AT["width"]
 _XN, _XY, _XX = _AT["x_n"], _AT["x_y"], _AT["x_x"]
 _YN, _YY, _YX = _AT["y_n"], _AT["y_y"], _AT["y_x"]
@@ -50,12 +56,14 @@ def word(name: str) -> int:
 @numba.njit(error_model="numpy")
 def start_pixels(desc: int, scratch: int) -> None:
     """Write how columns, addresses of taps and of outputs grow along a row."""
-    stride_x = load_i64(desc + _SX)
+    stride_x, stride_y = load_i64(desc + _SX), 1
+    if load_i64(desc + _TRANSPOSED) != 0:
+        stride_x, stride_y = stride_y, stride_x
     for r in range(ROWS):
         at = scratch + _RAMPS + 8 * r
         store_i64(at, r * stride_x)
         store_i64(at + 8 * ROWS, r * stride_x * load_i64(desc + _XX))
-        store_i64(at + 16 * ROWS, r * load_i64(desc + _YX))
+        store_i64(at + 16 * ROWS, r * stride_y * load_i64(desc + _YX))
 
 
 @numba.njit(error_model="numpy")
@@ -146,25 +154,53 @@ def pixels(
 
 @numba.njit(error_model="numpy")
 def strided_pixels(
-    desc: int, x: int, y: int, image: int, row: int, column: int, end: int, most: int, scratch: int
-) -> int:
+    desc: int, x: int, y: int, image: int, row: int, first: int, column: int, end: int, most: int,
+    scratch: int,
+) -> int:  # fmt: skip
     """Gather up to `most` pixels of an output row, `stride` apart: all use the same taps.
 
-    For a transposed convolution; the first pixel's tap is where the tap's own shift says.
+    For a transposed convolution. A pixel's first tap is given as if `first`, which is the first
+    such column of the row, were at the image's origin; see `shifts`.
     """
     step = load_i64(desc + _SX)
     count: int = min(most, (end - column + step - 1) // step)
+    ix = (column - first) // step
     x_x, y_x = load_i64(desc + _XX), load_i64(desc + _YX)
-    source = x + image * load_i64(desc + _XN)
     target = y + image * load_i64(desc + _YN) + row * load_i64(desc + _YY) + column * y_x
-    for r in range(count):
-        at = scratch + 8 * r
-        store_i64(at + IY, 0)
-        store_i64(at + IX, r)
-        store_i64(at + SOURCE, source + r * x_x)
-        store_i64(at + TARGET, target + r * step * y_x)
+    vstore_i64(scratch + IY, splat(0))
+    ramps = scratch + _RAMPS
+    vstore_i64(scratch + IX, splat(ix) + vload_i64(ramps))
+    source = x + image * load_i64(desc + _XN) + ix * x_x
+    vstore_i64(scratch + SOURCE, splat(source) + vload_i64(ramps + 8 * ROWS))
+    vstore_i64(scratch + TARGET, splat(target) + vload_i64(ramps + 16 * ROWS))
     _fill(scratch, count)
     return count
+
+
+@numba.njit(error_model="numpy")
+def shifts(desc: int, axis: int, at: int, table: int) -> Any:
+    """Write where the taps of an output position of a transposed convolution lie.
+
+    Args:
+        desc: words of the stage.
+        axis: 0 for y, 8 for x: where the axis' words are, from those of y.
+        at: output row or column.
+        table: goes a number per tap to, `UNUSED` for taps that the stride skips.
+
+    Returns:
+        The least and greatest position used; 0 and -1 if none is.
+    """
+    stride = load_i64(desc + _SY + axis)
+    least, greatest = 1 << 60, -1
+    for tap in range(load_i64(desc + _KY + axis)):
+        from_origin = at + load_i64(desc + _PY + axis) - tap * load_i64(desc + _DY + axis)
+        place = from_origin // stride
+        if place * stride != from_origin:
+            place = UNUSED
+        else:
+            least, greatest = min(least, place), max(greatest, place)
+        store_i64(table + 8 * tap, place)
+    return min(least, max(0, greatest)), greatest
 
 
 @numba.njit(error_model="numpy")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fusec.ir.extents import Extent, of, product
 from fusec.ir.stage import Layout, LayoutKind, TileOp, View
 from fusec.ir.template import Arg, Row, TensorSpec
+from fusec.kernels.conv.encode import MOST_TRANSPOSED
 from fusec.passes.lower.builder import Lowering, Refused, Value, reshape_view
 from fusec.passes.lower.panels import panel_width
 from fusec.passes.lower.rule import Rule
@@ -217,6 +218,8 @@ def _convolution(low: Lowering, row: Row) -> Value:
     if len(view.shape) != len(shape):
         raise Refused("an input without a batch axis")
     call = _call(shape, row)
+    if call.transposed and max(call.kernel) > MOST_TRANSPOSED:
+        raise Refused(f"a transposed kernel of {call.kernel}")
     out = _out_shape(tuple(map(of, spec.shape)))
     x = _image(low, view, call)
     b, nr, packed = _weight(low, row, call)

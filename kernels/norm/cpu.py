@@ -16,13 +16,14 @@ from fusec.kernels.codegen.memory import (
 from fusec.kernels.codegen.vectors import fma, splat, sum_lanes
 from fusec.kernels.norm.columns import norm_columns
 from fusec.kernels.norm.encode import POINTS
-from fusec.kernels.norm.parts import affine_row, operand, root
+from fusec.kernels.norm.parts import affine_row, operand, root, variance
 from fusec.kernels.reduce.micro import (
+    centred_by_lane,
     centred_squares,
     centred_squares_by_lane,
+    centred_sum,
     row_sum,
     squares,
-    sum_by_lane,
 )
 
 __all__ = ["KERNELS"]
@@ -54,20 +55,24 @@ def norm_rows(desc, bufs, lo, hi, lo2, hi2, scratch, services):  # type: ignore[
         for i in range(row, stop):
             a = x + i * x_step
             mean = np.float32(0.0)
+            rest = np.float32(0.0)
             if rms != 0:
                 total = squares(a, n, mean)
             else:
                 mean = row_sum(a, n, np.float32(0.0)) / count
+                # The mean was rounded; what it misses counts where it is large.
+                rest = centred_sum(a, n, mean) / count
                 total = centred_squares(a, n, mean)
-            affine_row(a, y + i * y_step, n, mean, root(total / count + eps), weight, bias)
+            scale = root(variance(total, count, rest) + eps)
+            affine_row(a, y + i * y_step, n, mean, scale, -rest * scale, weight, bias)
         if load_i64(point) != 0:
             call_point(load_i64(services), point, bufs, 0, 0, row, stop - row, 0, n, scratch)
         row = stop
 
 
 @numba.njit(error_model="numpy")
-def _group_sum(x, a, b, step, mean, squared):  # type: ignore[no-untyped-def]
-    """Sum a x b elements, or their centred squares: lane by lane, runs in order."""
+def _group_sum(x, a, b, step, mean, power):  # type: ignore[no-untyped-def]
+    """Sum a x b elements, centred, to a power of 1 or 2: lane by lane, runs in order."""
     zero = splat(np.float32(0.0))
     whole = zero
     run = np.int64(0)
@@ -75,10 +80,10 @@ def _group_sum(x, a, b, step, mean, squared):  # type: ignore[no-untyped-def]
         stop = min(a, run + _RUNS)
         part = zero
         for i in range(run, stop):
-            if squared != 0:
+            if power == 2:
                 part = part + centred_squares_by_lane(x + i * step, b, mean)
             else:
-                part = part + sum_by_lane(x + i * step, b, mean)
+                part = part + centred_by_lane(x + i * step, b, mean)
         whole = whole + part
         run = stop
     return sum_lanes(whole)
@@ -104,13 +109,15 @@ def norm_groups(desc, bufs, lo, hi, lo2, hi2, scratch, services):  # type: ignor
         group = item % groups
         p = x + sample * load_i64(desc + 16) + group * load_i64(desc + 112)
         q = y + sample * load_i64(desc + 40) + group * load_i64(desc + 128)
-        mean = _group_sum(p, a, b, x_run, np.float32(0.0), 0) / count
-        scale = root(_group_sum(p, a, b, x_run, mean, 1) / count + eps)
+        mean = _group_sum(p, a, b, x_run, np.float32(0.0), 1) / count
+        rest = _group_sum(p, a, b, x_run, mean, 1) / count
+        scale = root(variance(_group_sum(p, a, b, x_run, mean, 2), count, rest) + eps)
         w = weight + 4 * group * a if weight != 0 else none
         c = bias + 4 * group * a if bias != 0 else none
         for i in range(a):
             factor = scale * load_f32(w + 4 * i) if w != 0 else scale
             term = load_f32(c + 4 * i) if c != 0 else np.float32(0.0)
+            term = term - rest * factor
             _scaled_row(p + i * x_run, q + i * y_run, b, mean, factor, term)
         if load_i64(point) != 0:
             call_point(load_i64(services), point, bufs, sample, group, 0, a, 0, b, scratch)

@@ -92,7 +92,7 @@ def _columns(stage: Stage) -> Encoded:
     return replace(
         encoded,
         grain=max(1, GRAIN // each),
-        scratch_bytes=POINT_SCRATCH_BYTES + 2 * 4 * (max(each, GRAIN) + 16),
+        scratch_bytes=POINT_SCRATCH_BYTES + 3 * 4 * (max(each, GRAIN) + 16),
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from fusec.kernels.codegen.memory import load_i64, vload, vload_first, vstore, vstore_first
 from fusec.kernels.codegen.vectors import fma, splat
 
-__all__ = ["affine_row", "operand", "root"]
+__all__ = ["affine_row", "operand", "root", "variance"]
 
 
 @numba.njit(error_model="numpy")
@@ -25,14 +25,21 @@ def root(x):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(error_model="numpy")
-def affine_row(x, y, n, mean, scale, weight, bias):  # type: ignore[no-untyped-def]
-    """Write (x - mean) * scale, times weight, plus bias, over n contiguous floats."""
+def variance(squares, count, rest):  # type: ignore[no-untyped-def]
+    """Give the variance of squares taken from a mean that was `rest` too small."""
+    return max(squares / count - rest * rest, np.float32(0.0))
+
+
+@numba.njit(error_model="numpy")
+def affine_row(x, y, n, mean, scale, shift, weight, bias):  # type: ignore[no-untyped-def]
+    """Write (x - mean) * scale + shift, times weight, plus bias, over n contiguous floats."""
     m = splat(mean)
     s = splat(scale)
+    h = splat(shift)
     at = np.int64(0)
     while at + 16 <= n:
         p = 4 * at
-        v = (vload(x + p) - m) * s
+        v = fma(vload(x + p) - m, s, h)
         if weight != 0:
             w = vload(weight + p)
             v = fma(v, w, vload(bias + p)) if bias != 0 else v * w
@@ -43,7 +50,7 @@ def affine_row(x, y, n, mean, scale, weight, bias):  # type: ignore[no-untyped-d
     if at < n:
         p = 4 * at
         k = n - at
-        v = (vload_first(x + p, k) - m) * s
+        v = fma(vload_first(x + p, k) - m, s, h)
         if weight != 0:
             w = vload_first(weight + p, k)
             v = fma(v, w, vload_first(bias + p, k)) if bias != 0 else v * w

@@ -11,7 +11,7 @@ from fusec.kernels.codegen.memory import load_f32, load_i64, vload_first, vstore
 from fusec.kernels.codegen.vectors import highest, lowest, select, splat, vabs, vsqrt
 from fusec.kernels.reduce.encode import KINDS, POINT
 
-__all__ = ["column_squares", "column_sum", "reduce_columns"]
+__all__ = ["column_centred", "column_squares", "reduce_columns"]
 
 _CHUNK = 256
 """Rows that are joined before the result is put aside."""
@@ -89,6 +89,11 @@ def _absolute(x, c):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(error_model="numpy")
+def _centred(x, c):  # type: ignore[no-untyped-def]
+    return x - c
+
+
+@numba.njit(error_model="numpy")
 def _centred_square(x, c):  # type: ignore[no-untyped-def]
     return (x - c) * (x - c)
 
@@ -98,12 +103,13 @@ def _power(x, c):  # type: ignore[no-untyped-def]
     return exp(x - c)
 
 
-column_sum = _across(_itself, _add, 0.0)
+_sum = _across(_itself, _add, 0.0)
 _product = _across(_itself, _times, 1.0)
 _highest = _across(_itself, _higher, -np.inf)
 _lowest = _across(_itself, _lower, np.inf)
 _highest_absolute = _across(_absolute, _higher, -np.inf)
 _absolute_sum = _across(_absolute, _add, 0.0)
+column_centred = _across(_centred, _add, 0.0)
 column_squares = _across(_centred_square, _add, 0.0)
 _powers = _across(_power, _add, 0.0)
 
@@ -115,7 +121,7 @@ def _block(x, r1, s1, r2, s2, k, kind, correction):  # type: ignore[no-untyped-d
     count = splat(np.float32(r1 * r2))
     result = zero
     if kind in (_SUM, _MEAN):
-        result = column_sum(x, r1, s1, r2, s2, k, zero)
+        result = _sum(x, r1, s1, r2, s2, k, zero)
         if kind == _MEAN:
             result = result / count
     elif kind == _AMAX:
@@ -135,7 +141,7 @@ def _block(x, r1, s1, r2, s2, k, kind, correction):  # type: ignore[no-untyped-d
     else:
         mean = zero
         if kind != _NORM2:
-            mean = column_sum(x, r1, s1, r2, s2, k, zero) / count
+            mean = _sum(x, r1, s1, r2, s2, k, zero) / count
         result = column_squares(x, r1, s1, r2, s2, k, mean)
         if kind != _NORM2:
             below = np.float32(r1 * r2) - correction

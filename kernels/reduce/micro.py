@@ -27,8 +27,10 @@ from fusec.kernels.codegen.vectors import (
 __all__ = [
     "CHUNK",
     "absolute_by_lane",
+    "centred_by_lane",
     "centred_squares",
     "centred_squares_by_lane",
+    "centred_sum",
     "row_highest",
     "row_highest_absolute",
     "row_lowest",
@@ -96,6 +98,11 @@ def _square(x, c):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(error_model="numpy")
+def _centred(x, c):  # type: ignore[no-untyped-def]
+    return x - c
+
+
+@numba.njit(error_model="numpy")
 def _centred_square(x, c):  # type: ignore[no-untyped-def]
     return (x - c) * (x - c)
 
@@ -107,6 +114,7 @@ def _absolute(x, c):  # type: ignore[no-untyped-def]
 
 sum_by_lane = summing(_itself)
 squares_by_lane = summing(_square)
+centred_by_lane = summing(_centred)
 centred_squares_by_lane = summing(_centred_square)
 
 
@@ -120,6 +128,7 @@ def _folded(by_lane: Any) -> Any:
 
 row_sum = _folded(sum_by_lane)
 squares = _folded(squares_by_lane)
+centred_sum = _folded(centred_by_lane)
 centred_squares = _folded(centred_squares_by_lane)
 absolute_by_lane = summing(_absolute)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from fusec_testing.accuracy import assert_no_worse
+from fusec_testing.fences import fenced
 from fusec_testing.programs import program_from
 from fusec_testing.stages import run_native, run_reference
 from torch import nn
@@ -46,36 +47,30 @@ class LoweredModule:
         (found,) = [stage for stage in self.lowered.stages if stage.op is op]
         return found
 
-    def run(self, *inputs: torch.Tensor, native: Collection[TileOp] = ()) -> list[np.ndarray]:
-        """Run all stages in order.
-
-        Args:
-            inputs: one instance.
-            native: operations that run natively; others through their references.
-        """
+    def run(self, *inputs: torch.Tensor, native: bool) -> list[np.ndarray]:
+        """Run all stages in order, natively or through their references; copies in NumPy."""
         symbols = self._symbols(inputs)
         flats = []
         for buffer in self.lowered.buffers:
-            n = value(buffer.elements, symbols)
-            flat = np.zeros(max(n, 1), numpy_dtype(buffer.dtype))
-            flats.append(flat[:n] if n else flat)
+            dtype = numpy_dtype(buffer.dtype)
+            n = value(buffer.elements, symbols) * dtype.itemsize
+            flats.append(np.full(n, 0xFF, np.uint8).view(dtype))
         for slot, tensor in zip(self.lowered.inputs, inputs, strict=True):
-            flats[slot][: tensor.numel()] = tensor.detach().contiguous().numpy().reshape(-1)
+            flats[slot] = fenced(tensor.detach().contiguous().numpy().reshape(-1))
         for slot, weight in zip(self.lowered.weights, self.weights, strict=True):
-            flats[slot] = weight if weight.size else flats[slot]
+            flats[slot] = fenced(weight)
         memory = Memory(flats, symbols)
         for stage in self.lowered.stages:
-            if stage.op in native:
-                run_native(stage, self.lowered.buffers, flats, symbols=symbols)
-            elif stage.op is TileOp.COPY and len(stage.reads) == 1:
+            if stage.op is TileOp.COPY and len(stage.reads) == 1:
                 memory.array(stage.writes[0])[...] = memory.array(stage.reads[0])
+            elif native:
+                run_native(stage, self.lowered.buffers, flats, symbols=symbols)
             else:
                 run_reference(stage, flats, symbols)
-        results = []
-        for slot, extents in zip(self.lowered.outputs, self.lowered.output_shapes, strict=True):
-            shape = tuple(value(e, symbols) for e in extents)
-            results.append(flats[slot][: int(np.prod(shape))].reshape(shape))
-        return results
+        return [
+            flats[slot].reshape([value(e, symbols) for e in shape])
+            for slot, shape in zip(self.lowered.outputs, self.lowered.output_shapes, strict=True)
+        ]
 
     def _symbols(self, inputs: Sequence[torch.Tensor]) -> dict[str, int]:
         found: dict[str, int] = {}
@@ -104,9 +99,12 @@ def lowered_module(
     program, _ = canonicalise(program)
     template, recipe = pack(program)
     lowered = lower(template)
-    weights = []
-    for layout, tensor in zip(lowered.layouts, apply_recipe(recipe, program.weights), strict=True):
-        weights.append(pack_weight(layout, tensor.detach().contiguous().numpy()))
+    weights = [
+        pack_weight(layout, tensor.detach().contiguous().numpy())
+        for layout, tensor in zip(
+            lowered.layouts, apply_recipe(recipe, program.weights), strict=True
+        )
+    ]
     specs = []
     for spec in template.inputs:
         assert isinstance(spec, TensorSpec)
@@ -118,7 +116,6 @@ def check_lowered(
     module: nn.Module,
     *inputs: torch.Tensor,
     expect: Collection[TileOp],
-    native: Collection[TileOp] | None = None,
     dynamic: Dynamic | None = None,
     others: Sequence[Sequence[torch.Tensor]] = (),
 ) -> LoweredModule:
@@ -128,7 +125,6 @@ def check_lowered(
         module: what to check.
         inputs: examples, also the first inputs compared.
         expect: operations that it must become, copies aside.
-        native: what runs natively; by default what is expected.
         dynamic: axes that vary.
         others: further inputs.
     """
@@ -141,10 +137,10 @@ def check_lowered(
         for given in (inputs, *others):
             plain = _tuple(module(*given))
             truth = _tuple(precise(*(x.double() if x.is_floating_point() else x for x in given)))
-            for natives in ((), expect if native is None else native):
-                ours = made.run(*given, native=natives)
+            for native in (False, True):
+                ours = made.run(*given, native=native)
                 for i, triple in enumerate(zip(ours, plain, truth, strict=True)):
-                    assert_no_worse(*triple, where=f"output {i}, native {list(natives)}")
+                    assert_no_worse(*triple, where=f"output {i}, native {native}")
     return made
 
 

@@ -27,7 +27,7 @@ def fuse(lowered: Lowered) -> tuple[Lowered, FuseReport]:
     Cost: some milliseconds per hundred stages.
     """
     state = State(lowered)
-    refused: list[Refusal] = []
+    refused: dict[int, list[Refusal]] = {}
     renamed = joined = 0
     live = live_stages(lowered.stages, lowered.buffers)
     state = State(replace(lowered, stages=tuple(live)))
@@ -48,7 +48,7 @@ def fuse(lowered: Lowered) -> tuple[Lowered, FuseReport]:
         joined=joined,
         renamed=renamed,
         dead=len(lowered.stages) - len(live),
-        refused=tuple(refused),
+        refused=tuple(r for at, some in refused.items() if _alone(state, at) for r in some),
     )
     return result, report
 
@@ -72,37 +72,39 @@ def _rename(state: State, stage: Stage) -> bool:
     return whole
 
 
-def _absorb(state: State, position: int, refused: list[Refusal]) -> int:
+def _absorb(state: State, position: int, refused: dict[int, list[Refusal]]) -> int:
     """Join a stage with its producers for as long as one of them can be; count them."""
     count = 0
     while True:
         stage = state.placed[position]
         assert stage is not None
-        moved = _join_one(state, position, stage, refused if not count else None)
-        if moved is None:
+        outcome = _join_one(state, position, stage)
+        if not isinstance(outcome, int):
+            refused[position] = outcome
             return count
-        position, count = moved, count + 1
+        position, count = outcome, count + 1
 
 
-def _join_one(
-    state: State, position: int, stage: Stage, refused: list[Refusal] | None
-) -> int | None:
+def _alone(state: State, position: int) -> bool:
+    """Tell whether a stage is a program of its own still."""
+    stage = state.placed[position]
+    return stage is not None and as_program(stage) is not None
+
+
+def _join_one(state: State, position: int, stage: Stage) -> int | list[Refusal]:
     """Join a placed stage with its latest possible producer; give the new position."""
     program = as_program(stage) or stage.point
-    if program is None:
-        return None
-    slots = {v.slot for v in program.operands if v is not None}
+    slots = {v.slot for v in program.operands if v is not None} if program else set()
     producers = {p for slot in slots if (p := state.producer(slot)) is not None and p != position}
+    refused = []
     for at in sorted(producers, reverse=True):
         outcome = _try(state, at, position, stage)
         if isinstance(outcome, int):
             return outcome
         producer = state.placed[at]
-        if refused is not None and producer is not None:
-            refused.append(
-                Refusal(consumer=stage.rows, producer=producer.rows, reason=outcome.reason)
-            )
-    return None
+        assert producer is not None
+        refused.append(Refusal(consumer=stage.rows, producer=producer.rows, reason=outcome.reason))
+    return refused
 
 
 def _try(state: State, at: int, position: int, stage: Stage) -> int | No:

@@ -95,7 +95,14 @@ def _axes(shape: Sequence[Extent], views: Sequence[View], sizes: Sequence[int]) 
                 joined[-1] = (inner * extent, below)
                 continue
         joined.append((extent, steps))
-    return joined[::-1]
+    joined.reverse()
+    if len(joined) > 2 and len(views) > 1 and joined[-1][1][1] != sizes[1]:
+        # Rows where the second view is contiguous, so that both can be walked in blocks.
+        for at, (_, steps) in enumerate(joined[:-2]):
+            if steps[1] == sizes[1]:
+                joined.insert(-1, joined.pop(at))
+                break
+    return joined
 
 
 def _line(

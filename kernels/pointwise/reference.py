@@ -105,7 +105,7 @@ def _step(name: str, args: list[Array]) -> Array:
 
 
 def _cast(x: Array, kind: str) -> Array:
-    return x != 0 if kind == "b8" else x.astype(_NUMPY[kind])
+    return np.not_equal(x, 0) if kind == "b8" else x.astype(_NUMPY[kind])
 
 
 def _clip(x: Array) -> Array:

@@ -18,7 +18,7 @@ from fusec.passes.lower.views import broadcast
 
 __all__ = ["Formula", "Number", "Operand", "Reg", "promoted"]
 
-Number: TypeAlias = "int | float | bool | Poly"
+Number: TypeAlias = int | float | bool | Poly
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Reg:
     """Of the tensor that it came from: tensors without axes promote less."""
 
 
-Operand: TypeAlias = "Reg | Number"
+Operand: TypeAlias = Reg | Number
 
 
 class Formula:
@@ -100,7 +100,7 @@ class Formula:
         for i, arg in enumerate(args):
             last = i == len(args) - 1
             if not isinstance(arg, Reg):
-                regs[i] = self._fitting(arg, common) if last else self.number(arg, common)
+                regs[i] = self.fitting(arg, common) if last else self.number(arg, common)
         name = f"{op}_{CLASS_OF[common]}"
         kind = STEPS.get(name)
         if kind is None or (common not in NATIVE and op not in _EXACT):
@@ -112,7 +112,7 @@ class Formula:
 
     def number(self, value: Number, dtype: str) -> Reg:
         """Give a number as a register."""
-        return self._append(f"const_{CLASS_OF[dtype]}", (), dtype, self._fitting(value, dtype))
+        return self._append(f"const_{CLASS_OF[dtype]}", (), dtype, self.fitting(value, dtype))
 
     def cast(self, value: Operand, dtype: str) -> Reg:
         """Convert to a dtype."""
@@ -161,7 +161,7 @@ class Formula:
         return Reg(len(self._steps) - 1, dtype, 1)
 
     @staticmethod
-    def _fitting(value: Number, dtype: str) -> float | Extent:
+    def fitting(value: Number, dtype: str) -> float | Extent:
         """Give a number as an immediate of a dtype.
 
         Raises:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from fusec.passes.lower import (
     attention,
     convolution,
+    copy,
     gather,
     host,
     linear,
@@ -28,6 +29,7 @@ LOWERINGS: Mapping[str, Rule] = {
     **softmax.RULES,
     **convolution.RULES,
     **pool.RULES,
+    **copy.RULES,
     **pointwise.RULES,
     **host.RULES,
     **linear.RULES,

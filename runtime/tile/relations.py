@@ -198,11 +198,11 @@ def _pool(v: _Views) -> None:
 def _norm(v: _Views) -> None:
     x, *affine = v.reads
     (y, *_) = v.writes
-    grouped = dict(v.stage.attrs).get("kind") == "group"
-    _rank((x, 4 if grouped else 2))
+    kind = dict(v.stage.attrs).get("kind")
+    _rank((x, {"group": 4, "columns": 3}.get(str(kind), 2)))
     _need(x.shape == y.shape and x.unit and y.unit, "x and y")
-    along = dict(v.stage.attrs).get("along")
-    n = x.shape[1] * x.shape[2 if along == "a" else 3] if grouped else x.shape[1]
+    n = x.shape[1] * x.shape[2] if kind == "group" else x.shape[-1]
+    _need(kind != "columns" or n % v.number("groups") == 0, "groups")
     _need(len(affine) == v.flag("weight") + v.flag("bias"), "weight and bias")
     for view in affine:
         _vector(view, n, "weight or bias")
@@ -296,7 +296,9 @@ def _pointwise(v: _Views) -> None:
 
 def _same(v: _Views) -> None:
     if dict(v.stage.attrs).get("form") == "arange":
-        _need(not v.reads and len(v.writes) == 1 and len(v.writes[0].shape) == 1, "a row of numbers")
+        _need(
+            not v.reads and len(v.writes) == 1 and len(v.writes[0].shape) == 1, "a row of numbers"
+        )
         return
     (x,), (y,) = v.reads, v.writes
     _need(x.shape == y.shape, "x and y")
@@ -314,5 +316,5 @@ _RELATIONS: Mapping[TileOp, Callable[[_Views], None]] = {
     TileOp.GATHER: _gather,
     TileOp.RNN: _rnn,
     TileOp.POINTWISE: _pointwise,
-    TileOp.COPY: _same,
+    TileOp.COPY: _copy,
 }

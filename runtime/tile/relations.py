@@ -316,5 +316,5 @@ _RELATIONS: Mapping[TileOp, Callable[[_Views], None]] = {
     TileOp.GATHER: _gather,
     TileOp.RNN: _rnn,
     TileOp.POINTWISE: _pointwise,
-    TileOp.COPY: _copy,
+    TileOp.COPY: _same,
 }

@@ -21,6 +21,7 @@ from fusec.ir.stage import (
     packed_elements,
 )
 from fusec.ir.template import Arg, Ref, Row, Template, TensorSpec
+from fusec.kernels.pointwise.frame import guess
 
 __all__ = ["Lowering", "Refused", "Value"]
 
@@ -135,20 +136,22 @@ class Lowering:
         """Make a dense buffer in the arena."""
         return self._buffer(BufferKind.ARENA, dtype, tuple(shape), -1)
 
-    def new_like(self, like: View, dtype: str, shape: Sequence[Extent | str]) -> View:
-        """Make a buffer in the arena whose axes lie in memory as those of another view do.
+    def new_like(self, views: Sequence[View], dtype: str, shape: Sequence[Extent | str]) -> View:
+        """Make a buffer in the arena whose axes lie in memory as an operand's do.
+
+        So the result can become one stage with what made the operand, or with what reads both.
 
         Args:
-            like: of as many axes; where it is no permuted dense view the result is plainly dense.
+            views: operands of as many axes; the first whose axes are not in C order counts.
             dtype: of the elements.
-            shape: of the result; it may differ from that of `like`.
+            shape: of the result.
         """
         extents = tuple(of(d) for d in shape)
-        order = memory_order(like)
-        if order is None or len(order) != len(extents):
-            return self.new(dtype, extents)
+        plain = tuple(range(len(extents)))
+        orders = (memory_order(v) for v in views if len(v.shape) == len(extents))
+        order = next((o for o in orders if o not in (None, plain)), None) or plain
         turned = self.new(dtype, tuple(extents[axis] for axis in order))
-        strides = tuple(turned.strides[order.index(axis)] for axis in range(len(order)))
+        strides = tuple(turned.strides[order.index(axis)] for axis in plain)
         return View(turned.slot, dtype, extents, strides, 0)
 
     def new_flat(self, dtype: str, elements: Extent) -> int:
@@ -217,19 +220,19 @@ def is_dense(view: View) -> bool:
 def memory_order(view: View) -> tuple[int, ...] | None:
     """List the axes from the one with the longest steps to that with the shortest.
 
-    None if the view is not dense in any order of its axes. Axes of extent 1 come first.
+    None if the view repeats elements. Axes of extent 1 stay before the axes that follow them.
+    Symbols are taken for usual numbers: this says what is likely to be fast, and no more.
     """
-    free = [axis for axis, extent in enumerate(view.shape) if extent != 1]
-    order: list[int] = []
-    step: Extent = 1
-    while free:
-        axis = next((a for a in reversed(free) if view.strides[a] == step), None)
-        if axis is None:
-            return None
-        free.remove(axis)
-        order.insert(0, axis)
-        step = step * view.shape[axis]
-    return (*(a for a, extent in enumerate(view.shape) if extent == 1), *order)
+    steps = [0] * len(view.shape)
+    longest = 0
+    for axis in reversed(range(len(view.shape))):
+        steps[axis] = longest
+        if view.shape[axis] != 1:
+            if view.strides[axis] == 0:
+                return None
+            steps[axis] = abs(guess(view.strides[axis]))
+            longest = max(longest, steps[axis])
+    return tuple(sorted(range(len(steps)), key=lambda axis: -steps[axis]))
 
 
 def reshape_view(view: View, shape: Sequence[Extent]) -> View | None:

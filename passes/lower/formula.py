@@ -13,7 +13,7 @@ from fusec.ir.extents import Extent, Poly, of
 from fusec.ir.stage import PointProgram, PointStep, TileOp, View
 from fusec.ir.template import Arg, Row
 from fusec.kernels.pointwise.steps import CLASS_OF, NATIVE, STEPS, cast_steps
-from fusec.passes.lower.builder import Lowering, Refused, is_dense, memory_order
+from fusec.passes.lower.builder import Lowering, Refused
 from fusec.passes.lower.views import broadcast
 
 __all__ = ["Formula", "Number", "Operand", "Reg", "promoted"]
@@ -131,14 +131,7 @@ class Formula:
             PointStep(s.op, tuple(self._register(a) for a in s.args), s.dtype, s.value)
             for s in self._steps
         )
-        # Results lie as an operand does, so that the two can become one stage.
-        like = next((v for v in self._views if _turned(v)), None)
-        writes = [
-            self.low.new_like(like, r.dtype, self.shape)
-            if like is not None
-            else self.low.new(r.dtype, self.shape)
-            for r in results
-        ]
+        writes = [self.low.new_like(self._views, r.dtype, self.shape) for r in results]
         if writes[0].dtype != self.dtype:
             raise Refused(f"{self.row.op} would give {writes[0].dtype}, not {self.dtype}")
         program = PointProgram(
@@ -247,9 +240,3 @@ def _pair(a: str, b: str) -> str:
                 raise Refused(f"{a} with {b}")
             return max(found, key=kinds.index)
     return "bool"
-
-
-def _turned(view: View) -> bool:
-    """Tell whether a view is dense in another order of its axes than theirs."""
-    order = memory_order(view)
-    return order is not None and not is_dense(view)

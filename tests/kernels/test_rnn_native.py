@@ -75,10 +75,10 @@ class Layer:
                 shape = ("s0", *shape[1:])
             specs.append(TensorSpec(str(array.dtype), shape))
         args = tuple(Ref(present.index(i)) if i in present else None for i in range(8))
-        options: tuple[tuple[str, Arg], ...] = tuple(
-            (k, tuple(v) if isinstance(v, list) else v)
-            for k, v in self.options.items()  # type: ignore[misc]
-        )
+        options: list[tuple[str, Arg]] = [
+            (k, tuple(v) if isinstance(v, list) else v)  # type: ignore[misc]
+            for k, v in self.options.items()
+        ]
         steps = "s0" if self.symbol else self.steps
         state = TensorSpec("float32", (self.rows, self.hidden))
         memory = state if self.mode == "lstm" else TensorSpec("float32", (0,))

@@ -141,9 +141,14 @@ def program_words(
     for r in set(range(n_loads)) - last.keys():
         places.give(place_of[r])
     for j, (_, register, args) in enumerate(code.steps):
-        for r in {a for a in args if last[a] == j and a in place_of}:
+        over = {a for a in args if last[a] == j and a in place_of}
+        # A step may write over what it reads, but not over an operand: where that is the same
+        # everywhere, one vector of it is read again and again.
+        for r in over - set(range(n_loads)):
             places.give(place_of[r])
         place_of[register] = places.take(CLASSES[registers[register]])
+        for r in over & set(range(n_loads)):
+            places.give(place_of[r])
         if register not in last:
             places.give(place_of[register])
     room = _PLACE_BYTES - _CONSTANT_BYTES * len(constants)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fusec_testing.tile_native import OBJECT_FILE, NativeProgram, object_code
 from fusec_testing.tile_programs import Program, Work
@@ -69,14 +70,17 @@ def _many(units: int) -> Program:
     return program
 
 
-def test_callers_from_many_threads_run_one_after_another() -> None:
-    jobs = [NativeProgram(_many(n + 1), 3, [100]) for n in range(8)]
-    rounds = [0] * len(jobs)
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_callers_from_many_threads_use_no_more_cores_than_allowed(workers: int) -> None:
+    jobs = [NativeProgram(_many(n + 1), 3, [2000]) for n in range(6)]
+    rounds, count = [0] * len(jobs), np.zeros(2, dtype=np.int64)
+    for native in jobs:
+        native.job.table.tasks["lo2"] = count.ctypes.data
 
     def call(n: int) -> None:
-        for _ in range(50):
+        for _ in range(20):
             jobs[n].memory[4:] = 0
-            assert pool().run(jobs[n].job, 1 + n % 3) is Status.DONE
+            assert pool().run(jobs[n].job, workers) is Status.DONE
             assert (jobs[n].memory[4:] != 0).all()
             rounds[n] += 1
 
@@ -85,7 +89,9 @@ def test_callers_from_many_threads_run_one_after_another() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert rounds == [50] * len(jobs)
+    assert rounds == [20] * len(jobs)
+    assert count[0] == 0
+    assert 1 <= count[1] <= workers
 
 
 def _asleep(own: Pool) -> bool:

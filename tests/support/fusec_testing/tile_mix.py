@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from fusec.kernels.codegen.atomics import pause
+from fusec.kernels.codegen.atomics import atomic_add, pause
 from fusec.kernels.codegen.emit import KernelSource, emit
 from fusec.kernels.codegen.memory import load_i64, store_i64
 
 
 def _mix(
-    desc: int, bufs: int, pauses: int, raises: int, lo2: int, hi2: int, scratch: int, services: int
+    desc: int,
+    bufs: int,
+    pauses: int,
+    raises: int,
+    count: int,
+    hi2: int,
+    scratch: int,
+    services: int,
 ) -> None:
-    """Do `Program.run_task`, slowly, and raise the flag that services names if asked to."""
+    """Do `Program.run_task`, slowly, and raise the flag that services names if asked to.
+
+    `count` is 0, or the address of how many do so now and how many did at most.
+    """
+    if count != 0:
+        now = atomic_add(count, 1) + 1
+        if now > load_i64(count + 8):
+            store_i64(count + 8, now)
     mixed, reads = load_i64(desc), load_i64(desc + 8)
     at = desc + 16
     for _ in range(reads):
@@ -27,6 +41,8 @@ def _mix(
         mixed += 1
         store_i64(load_i64(bufs + 8 * load_i64(at)) + load_i64(at + 8), mixed)
         at += 16
+    if count != 0:
+        atomic_add(count, -1)
 
 
 def mix_object() -> bytes:

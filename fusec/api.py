@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fusec.artifact import read_plan
+from fusec.artifact import read_plan_file
 from fusec.ir.errors import ConfigError
 from fusec.ir.plan import Executor, PlanData
 from fusec.plan import Plan
@@ -74,14 +74,16 @@ def load(
     Raises:
         ArtifactError: the file is missing, damaged, truncated, foreign or of another version.
     """
-    data = read_plan(path)
+    file = read_plan_file(path)
+    data = file.plan
     chosen = _executor(executor) if executor is not None else data.executor
     if executor is None and chosen is Executor.CPU and not native_supported():
         chosen = default_executor()
     return Plan(
         replace(
             data, executor=chosen, threads=data.threads if threads is None else _threads(threads)
-        )
+        ),
+        file.profile,
     )
 
 

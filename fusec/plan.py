@@ -2,13 +2,14 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from fusec.artifact import write_plan
-from fusec.ir.errors import ConfigError, FusecError, GuardBroken, KernelError
+from fusec.ir.errors import ConfigError, FusecError, GuardBroken, KernelError, UnsupportedError
 from fusec.ir.plan import Executor, Member, PlanData
+from fusec.ir.records import Json
 from fusec.lowering import Stages, plain_layouts
 from fusec.registry import Registry
 from fusec.running import build_kernels, runner
@@ -21,6 +22,7 @@ from fusec.runtime.weights import repacked
 if TYPE_CHECKING:
     from fusec.explain import Explanation
     from fusec.importers.importing import Source
+    from fusec.profile import Profile
 
 __all__ = ["Plan"]
 
@@ -34,8 +36,9 @@ class Plan:
     Safe to use from several threads: a running call keeps the weights it began with.
     """
 
-    def __init__(self, data: PlanData) -> None:
+    def __init__(self, data: PlanData, profile: Json = None) -> None:
         """Make a plan from data; users call `fusec.compile` or `fusec.load`."""
+        self._profile = profile
         self._stages = Stages()
         native = data.executor is Executor.CPU
         self._layouts = self._stages.layouts if native else plain_layouts
@@ -73,10 +76,7 @@ class Plan:
         answers, planned = self._answers(read)
         if planned is not None:
             self._calls.remember(read, planned, version)
-        return {
-            request.target.name: dict(zip(request.target.member.output_names, answer, strict=True))
-            for request, answer in zip(read, answers, strict=True)
-        }
+        return _named(read, answers)
 
     def add(
         self,
@@ -133,7 +133,7 @@ class Plan:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan to one file, whole or not at all; an old file stays until then."""
-        write_plan(self._registry.data(), path)
+        write_plan(self._registry.data(), path, profile=self._profile)
 
     def warm(self, progress: Callable[[str, int, int], None] | None = None) -> None:
         """Have all native code ready that this plan needs; else its first run builds what lacks.
@@ -149,6 +149,55 @@ class Plan:
         """
         if self.executor is Executor.CPU:
             build_kernels(self._registry.data().templates.values(), self._stages, progress)
+
+    def profile(self, *, seconds: float = 0.5) -> "Profile":
+        """Measure every stage on this machine; `save` then stores it with the plan.
+
+        Args:
+            seconds: for each template.
+
+        Raises:
+            UnsupportedError: the plan does not run natively.
+        """
+        from fusec.profiling import profile_plan
+
+        self._need_native("profile")
+        measured = profile_plan(self._registry.data(), self._stages, seconds=seconds)
+        self._profile = measured.to_json()
+        return measured
+
+    def costs(self) -> "Profile | None":
+        """Give the profile that is stored with the plan, None if it was never measured.
+
+        Raises:
+            ArtifactError: what is stored is no profile.
+        """
+        from fusec.profile import Profile
+
+        return None if self._profile is None else Profile.from_json(self._profile)
+
+    def trace(
+        self, requests: Mapping[str, Any], path: str | os.PathLike[str]
+    ) -> dict[str, dict[str, Any]]:
+        """Run like `run`, and write what ran when and where as a Chrome trace.
+
+        Args:
+            requests: as for `run`.
+            path: JSON file for https://ui.perfetto.dev, one track per worker.
+
+        Raises:
+            UnsupportedError: the plan does not run natively.
+        """
+        from fusec.runtime.trace import write_trace
+
+        runner = self._need_native("trace")
+        read = [read_request(self._registry.target(n), given) for n, given in requests.items()]
+        try:
+            traced = runner.trace(read)
+        except (*_FAULTS, KernelError) as e:
+            raise _failed(list(requests), e) from e
+        write_trace(path, traced.events, traced.stage_names)
+        return _named(read, traced.answers)
 
     def explain(self) -> "Explanation":
         """Say what was grouped, why near-twins were not, and how each group runs."""
@@ -240,11 +289,28 @@ class Plan:
         except (*_FAULTS, KernelError) as e:
             raise _failed([r.target.name for r in requests], e) from e
 
+    def _need_native(self, what: str) -> ThroughNative:
+        if not isinstance(self._runner, ThroughNative):
+            raise UnsupportedError(
+                f"only the native executor can {what}; this plan runs {self.executor}, load it "
+                'with executor="cpu"'
+            )
+        return self._runner
+
     def _forget(self, gone: Target) -> None:
         """Let go of what was planned for a member that is no more, and of its weights."""
         self._calls.clear()
         if isinstance(self._runner, ThroughNative):
             self._runner.executor.forget(gone.choices)
+
+
+def _named(
+    requests: Sequence[Request], answers: Sequence[tuple[Array, ...]]
+) -> dict[str, dict[str, Any]]:
+    return {
+        request.target.name: dict(zip(request.target.member.output_names, answer, strict=True))
+        for request, answer in zip(requests, answers, strict=True)
+    }
 
 
 def _failed(names: list[str], error: Exception) -> KernelError:

@@ -1,16 +1,18 @@
 """Requests through the native executor; through PyTorch where a template has no stages."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from fusec.ir.dtypes import NO_NUMPY, numpy_dtype
+from fusec.ir.errors import UnsupportedError
 from fusec.ir.symbols import evaluate
 from fusec.ir.template import Template
 from fusec.runtime.arrays import Array, array_of, tensor_of_array, widened
 from fusec.runtime.request import Choice, Request
-from fusec.runtime.tile.executor import Wanted
+from fusec.runtime.tile.executor import Prepared, Wanted
 
 __all__ = ["Answers", "Planned", "ThroughNative", "TileExecutor", "WholeRequests"]
 
@@ -48,6 +50,15 @@ class WholeRequests(Protocol):
         """Answer each request, in order."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TracedRun:
+    """Answers of one run, and the times of its tasks."""
+
+    answers: list[tuple[Array, ...]]
+    events: np.ndarray
+    stage_names: list[str]
+
+
 class ThroughNative:
     """Runs whole requests."""
 
@@ -70,6 +81,30 @@ class ThroughNative:
     def run(self, requests: Sequence[Request]) -> list[tuple[Array, ...]]:
         """Answer each request, in order; see `answer`."""
         return self.answer(requests)[0]
+
+    def trace(self, requests: Sequence[Request]) -> "TracedRun":
+        """Answer each request and say when which task ran where.
+
+        Raises:
+            UnsupportedError: PyTorch runs one of the models whole, or the executor cannot trace.
+        """
+        apart = [r.target.name for r in requests if not self._has_stages(r.choice.template)]
+        planned = self.executor.prepare(list(map(_wanted, requests)))
+        if apart or not isinstance(planned, Prepared):
+            raise UnsupportedError(f"{', '.join(apart) or 'this executor'}: nothing to trace")
+        traced = planned.trace(list(map(_inputs, requests)))
+        return TracedRun(
+            [
+                _given(r, _no_rows(r, o) if r.rows == 0 else o)
+                for r, o in zip(requests, traced.answers, strict=True)
+            ],
+            traced.events,
+            [
+                str(stage.op) if stage.extern is None else stage.extern.row.op
+                for cls in traced.program.classes
+                for stage in cls.binding.code.lowered.stages
+            ],
+        )
 
     def answer(self, requests: Sequence[Request]) -> tuple[list[tuple[Array, ...]], Planned | None]:
         """Answer each request, in order.

@@ -10,6 +10,7 @@ from fusec.cli.demo_command import demo
 from fusec.cli.explain_command import explain
 from fusec.cli.guard import GuardedGroup
 from fusec.cli.merge_command import merge
+from fusec.cli.profile_command import profile
 from fusec.cli.run_command import run
 
 __all__ = ["app"]
@@ -45,5 +46,6 @@ app = typer.Typer(
 app.command("compile")(compile_models)
 app.command()(explain)
 app.command()(run)
+app.command()(profile)
 app.command()(merge)
 app.command()(demo)

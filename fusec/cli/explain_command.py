@@ -37,6 +37,10 @@ def explain(
     batch_axis: BatchAxisOption = [],  # noqa: B006
     examples: ExamplesOption = None,
     executor: ExecutorOption = None,
+    cost: Annotated[
+        bool,
+        typer.Option("--cost", help="Show each stage's work, its limit and its measured time."),
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Show groups with their members, near-twins that are apart and why, and notes.
@@ -59,10 +63,15 @@ def explain(
             say(f"note: {note}", style="dim")
         built = build(found, choices, skip_failed=True)
     explanation = built.plan.explain()
+    costs = (built.plan.costs() or built.plan.profile(seconds=0.2)) if cost else None
     if json:
-        emit_json({**explanation.to_json(), "failed": [f.to_json() for f in built.failures]})
+        failed = [f.to_json() for f in built.failures]
+        shown = {} if costs is None else {"cost": costs.to_json()}
+        emit_json({**explanation.to_json(), "failed": failed, **shown})
     else:
         typer.echo(str(explanation))
+        if costs is not None:
+            typer.echo(f"\n{costs}")
     for failure in built.failures:
         say(f"not imported: {failure.path}: {failure.message}", style="yellow")
     if built.failures:

@@ -31,6 +31,10 @@ def run(
     ] = [],  # noqa: B006  # typer's way to say "may be given many times"
     executor: ExecutorOption = None,
     threads: ThreadsOption = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(help="JSON file to write a timeline to, for https://ui.perfetto.dev."),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Run models of a plan on arrays from a file."""
@@ -40,9 +44,10 @@ def run(
     requests = assign(arrays, names, member)
     if not requests:
         raise ConfigError(f"{inputs}: no array in it, so there is nothing to run")
+    results = loaded.run(requests) if trace is None else loaded.trace(requests, trace)
     answers = {
         f"{name}/{key}": array
-        for name, outputs in loaded.run(requests).items()
+        for name, outputs in results.items()
         for key, array in outputs.items()
     }
     write_arrays(output, answers)

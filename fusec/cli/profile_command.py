@@ -1,0 +1,29 @@
+"""``fusec profile``: measure a plan's stages on this machine and store that with the plan."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import fusec
+from fusec.cli.output import JsonFlag, emit_json, say
+
+__all__ = ["profile"]
+
+
+def profile(
+    plan: Annotated[Path, typer.Argument(help="Plan file; the profile is written into it.")],
+    seconds: Annotated[float, typer.Option(help="For each template.", min=0.01)] = 0.5,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Leave the file as it is.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Time every stage of a plan, next to what this machine could do at most."""
+    loaded = fusec.load(plan, executor="cpu")
+    measured = loaded.profile(seconds=seconds)
+    if not dry_run:
+        loaded.save(plan)
+        say(f"stored in {plan}", style="dim")
+    if json:
+        emit_json(measured.to_json())
+    else:
+        typer.echo(str(measured))

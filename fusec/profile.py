@@ -1,0 +1,136 @@
+"""The profile of a plan: what each stage costs on one machine, as records, JSON and a table."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
+
+from fusec.ir.errors import ArtifactError
+from fusec.ir.records import Json
+from fusec.runtime.roofline import Machine
+
+__all__ = ["Profile", "StageCost", "TemplateProfile"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageCost:
+    """One stage of one instance."""
+
+    operation: str
+    computes: tuple[str, ...]
+    """Operators of the template that it does."""
+    items: int
+    items2: int
+    flops: int
+    moved_bytes: int
+    """Read and written, weights included."""
+    roofline_ns: float
+    measured_ns: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateProfile:
+    """A template at one set of extents."""
+
+    extents: Mapping[str, int]
+    instances: int
+    """How many ran together, each of another member where there are others."""
+    stages: tuple[StageCost, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What was measured of a plan."""
+
+    machine: Machine
+    templates: Mapping[str, TemplateProfile]
+    """By template key."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the profile as JSON data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Json) -> "Profile":
+        """Read what `to_json` gave.
+
+        Raises:
+            ArtifactError: it is something else.
+        """
+        try:
+            assert isinstance(data, dict)
+            templates = data["templates"]
+            assert isinstance(templates, dict)
+            return cls(
+                machine=_record(Machine, data["machine"]),
+                templates={str(k): _template(v) for k, v in templates.items()},
+            )
+        except (AssertionError, KeyError, TypeError, ValueError) as e:
+            raise ArtifactError(
+                f"the plan's profile is not one of this fusec ({type(e).__name__}: {e}); "
+                "measure it again with `fusec profile`"
+            ) from e
+
+    def __str__(self) -> str:
+        m = self.machine
+        lines = [
+            f"machine: reads {m.read_bytes_per_ns:.1f} GB/s, computes {m.flops_per_ns:.0f} GFLOP/s "
+            f"({m.threads} thread{'s' * (m.threads > 1)})"
+        ]
+        for key, template in self.templates.items():
+            lines += ["", _head(key, template), *_table(template)]
+        return "\n".join(lines)
+
+
+def _template(data: Any) -> TemplateProfile:
+    extents = {str(k): int(v) for k, v in data["extents"].items()}
+    stages = tuple(
+        _record(StageCost, {**stage, "computes": tuple(map(str, stage["computes"]))})
+        for stage in data["stages"]
+    )
+    return TemplateProfile(extents=extents, instances=int(data["instances"]), stages=stages)
+
+
+_KINDS: Mapping[object, Any] = {int: int, float: (int, float), str: str}
+
+
+def _record(kind: type[T], data: Any) -> T:
+    """Build a flat record, its fields of the declared types."""
+    values = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        value = data[field.name]
+        if isinstance(value, bool) or not isinstance(value, _KINDS.get(field.type, tuple)):
+            raise TypeError(f"{field.name} is {value!r}")
+        values[field.name] = value
+    if set(data) != set(values):
+        raise TypeError(f"unknown fields {sorted(set(data) - set(values))}")
+    return kind(**values)
+
+
+def _head(key: str, template: TemplateProfile) -> str:
+    extents = ", ".join(f"{k} = {v}" for k, v in template.extents.items())
+    return (
+        f"template {key[:12]}{' at ' if extents else ''}{extents}, per instance of "
+        f"{template.instances} together (limit: of memory and arithmetic; caches may beat it)"
+    )
+
+
+def _table(template: TemplateProfile) -> list[str]:
+    total = sum(s.measured_ns for s in template.stages) or 1.0
+    lines = [
+        f"  {'stage':<11}{'range':>14}{'kFLOP':>10}{'kB':>9}{'limit us':>10}{'us':>9}{'share':>7}"
+        "  computes"
+    ]
+    for s in template.stages:
+        names = [op.removeprefix("aten.").partition(".")[0] for op in s.computes]
+        lines.append(
+            f"  {s.operation:<11}{f'{s.items} x {s.items2}':>14}{s.flops / 1e3:>10.1f}"
+            f"{s.moved_bytes / 1e3:>9.1f}{s.roofline_ns / 1e3:>10.2f}{s.measured_ns / 1e3:>9.2f}"
+            f"{s.measured_ns / total:>7.1%}  {', '.join(names)}"
+        )
+    limit = sum(s.roofline_ns for s in template.stages)
+    lines.append(
+        f"  in all: {total / 1e3:.1f} us, limit {limit / 1e3:.1f} us ({total / limit:.1f}x)"
+    )
+    return lines

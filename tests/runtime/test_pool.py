@@ -132,7 +132,7 @@ def _state(thread: int | None) -> str:
 def test_one_worker_needs_no_thread_and_more_are_started_once() -> None:
     own, native = Pool(), NativeProgram(_many(8), 4)
     own.run(native.job, 1)
-    assert len(own.threads) == 0
+    assert list(own.threads) == []
     for workers in (3, 2, 4, 1):
         assert own.run(native.job, workers) is Status.DONE
     assert len(own.threads) == 3

@@ -20,7 +20,7 @@ __all__ = ["build_kernels", "default_executor", "native_supported", "runner"]
 
 def default_executor() -> Executor:
     """Choose for who does not: native code where it can be made."""
-    return Executor.ISOLATED
+    return Executor.CPU if native_supported() else Executor.ISOLATED
 
 
 @cache

@@ -17,14 +17,7 @@ from fusec.kernels.codegen.vectors import fma, splat, sum_lanes
 from fusec.kernels.norm.columns import norm_columns
 from fusec.kernels.norm.encode import POINTS
 from fusec.kernels.norm.parts import affine_row, operand, root, variance
-from fusec.kernels.reduce.micro import (
-    centred_by_lane,
-    centred_squares,
-    centred_squares_by_lane,
-    centred_sum,
-    row_sum,
-    squares,
-)
+from fusec.kernels.reduce.micro import centred_by_lane, squares_by_lane
 
 __all__ = ["KERNELS"]
 
@@ -57,12 +50,12 @@ def norm_rows(desc, bufs, lo, hi, lo2, hi2, scratch, services):  # type: ignore[
             mean = np.float32(0.0)
             rest = np.float32(0.0)
             if rms != 0:
-                total = squares(a, n, mean)
+                total = sum_lanes(squares_by_lane(a, n, mean))
             else:
-                mean = row_sum(a, n, np.float32(0.0)) / count
+                mean = sum_lanes(centred_by_lane(a, n, mean)) / count
                 # The mean was rounded; what it misses counts where it is large.
-                rest = centred_sum(a, n, mean) / count
-                total = centred_squares(a, n, mean)
+                rest = sum_lanes(centred_by_lane(a, n, mean)) / count
+                total = sum_lanes(squares_by_lane(a, n, mean))
             scale = root(variance(total, count, rest) + eps)
             affine_row(a, y + i * y_step, n, mean, scale, -rest * scale, weight, bias)
         if load_i64(point) != 0:
@@ -81,7 +74,7 @@ def _group_sum(x, a, b, step, mean, power):  # type: ignore[no-untyped-def]
         part = zero
         for i in range(run, stop):
             if power == 2:
-                part = part + centred_squares_by_lane(x + i * step, b, mean)
+                part = part + squares_by_lane(x + i * step, b, mean)
             else:
                 part = part + centred_by_lane(x + i * step, b, mean)
         whole = whole + part

@@ -1,15 +1,17 @@
 """Reductions across rows: 16 columns at a time, each column a lane of its own."""
 
+import operator
 from typing import Any
 
 import numba
 import numpy as np
 
 from fusec.kernels.codegen.atomics import call_point
-from fusec.kernels.codegen.math import exp, log
+from fusec.kernels.codegen.math import log
 from fusec.kernels.codegen.memory import load_f32, load_i64, vload_first, vstore_first
 from fusec.kernels.codegen.vectors import highest, lowest, select, splat, vabs, vsqrt
 from fusec.kernels.reduce.encode import KINDS, POINT
+from fusec.kernels.reduce.micro import absolute, centred, centred_square, power_of_distance
 
 __all__ = ["column_centred", "column_squares", "reduce_columns"]
 
@@ -58,60 +60,13 @@ def _across(term: Any, join: Any, first: float) -> Any:
     return across
 
 
-@numba.njit(error_model="numpy")
-def _add(a, b):  # type: ignore[no-untyped-def]
-    return a + b
-
-
-@numba.njit(error_model="numpy")
-def _times(a, b):  # type: ignore[no-untyped-def]
-    return a * b
-
-
-@numba.njit(error_model="numpy")
-def _higher(a, b):  # type: ignore[no-untyped-def]
-    return highest(a, b)
-
-
-@numba.njit(error_model="numpy")
-def _lower(a, b):  # type: ignore[no-untyped-def]
-    return lowest(a, b)
-
-
-@numba.njit(error_model="numpy")
-def _itself(x, c):  # type: ignore[no-untyped-def]
-    return x
-
-
-@numba.njit(error_model="numpy")
-def _absolute(x, c):  # type: ignore[no-untyped-def]
-    return vabs(x)
-
-
-@numba.njit(error_model="numpy")
-def _centred(x, c):  # type: ignore[no-untyped-def]
-    return x - c
-
-
-@numba.njit(error_model="numpy")
-def _centred_square(x, c):  # type: ignore[no-untyped-def]
-    return (x - c) * (x - c)
-
-
-@numba.njit(error_model="numpy")
-def _power(x, c):  # type: ignore[no-untyped-def]
-    return exp(x - c)
-
-
-_sum = _across(_itself, _add, 0.0)
-_product = _across(_itself, _times, 1.0)
-_highest = _across(_itself, _higher, -np.inf)
-_lowest = _across(_itself, _lower, np.inf)
-_highest_absolute = _across(_absolute, _higher, -np.inf)
-_absolute_sum = _across(_absolute, _add, 0.0)
-column_centred = _across(_centred, _add, 0.0)
-column_squares = _across(_centred_square, _add, 0.0)
-_powers = _across(_power, _add, 0.0)
+column_centred = _across(centred, operator.add, 0.0)
+column_squares = _across(centred_square, operator.add, 0.0)
+_absolute_sum = _across(absolute, operator.add, 0.0)
+_powers = _across(power_of_distance, operator.add, 0.0)
+_product = _across(centred, operator.mul, 1.0)
+_highest = _across(centred, highest, -np.inf)
+_lowest = _across(centred, lowest, np.inf)
 
 
 @numba.njit(error_model="numpy")
@@ -121,15 +76,15 @@ def _block(x, r1, s1, r2, s2, k, kind, correction):  # type: ignore[no-untyped-d
     count = splat(np.float32(r1 * r2))
     result = zero
     if kind in (_SUM, _MEAN):
-        result = _sum(x, r1, s1, r2, s2, k, zero)
+        result = column_centred(x, r1, s1, r2, s2, k, zero)
         if kind == _MEAN:
             result = result / count
-    elif kind == _AMAX:
-        result = _highest(x, r1, s1, r2, s2, k, zero)
-    elif kind == _AMIN:
-        result = _lowest(x, r1, s1, r2, s2, k, zero)
-    elif kind == _NORMINF:
-        result = _highest_absolute(x, r1, s1, r2, s2, k, zero)
+    elif kind in (_AMAX, _AMIN, _NORMINF):
+        if kind != _AMIN:
+            result = _highest(x, r1, s1, r2, s2, k, zero)
+        if kind != _AMAX:
+            low = _lowest(x, r1, s1, r2, s2, k, zero)
+            result = low if kind == _AMIN else highest(result, vabs(low))
     elif kind == _PROD:
         result = _product(x, r1, s1, r2, s2, k, zero)
     elif kind == _NORM1:
@@ -141,7 +96,7 @@ def _block(x, r1, s1, r2, s2, k, kind, correction):  # type: ignore[no-untyped-d
     else:
         mean = zero
         if kind != _NORM2:
-            mean = _sum(x, r1, s1, r2, s2, k, zero) / count
+            mean = column_centred(x, r1, s1, r2, s2, k, zero) / count
         result = column_squares(x, r1, s1, r2, s2, k, mean)
         if kind != _NORM2:
             below = np.float32(r1 * r2) - correction

@@ -5,19 +5,18 @@ import numpy as np
 
 from fusec.kernels.codegen.atomics import call_point
 from fusec.kernels.codegen.emit import KernelSource
-from fusec.kernels.codegen.math import exp, log
+from fusec.kernels.codegen.math import log
 from fusec.kernels.codegen.memory import load_f32, load_i64, store_f32
 from fusec.kernels.codegen.vectors import max_lanes, splat, sum_lanes
 from fusec.kernels.reduce.columns import reduce_columns
 from fusec.kernels.reduce.encode import KINDS, POINT
 from fusec.kernels.reduce.micro import (
     absolute_by_lane,
-    centred_squares_by_lane,
+    centred_by_lane,
+    power_of_distance,
     row_highest,
-    row_highest_absolute,
     row_lowest,
     squares_by_lane,
-    sum_by_lane,
     summing,
 )
 from fusec.kernels.reduce.scalars import reduce_scalars, reduce_scan
@@ -33,12 +32,7 @@ _LOGSUMEXP, _NORM1, _NORM2 = KINDS["logsumexp"], KINDS["norm1"], KINDS["norm2"]
 _NORMINF = KINDS["norminf"]
 
 
-@numba.njit(error_model="numpy")
-def _power(x, c):  # type: ignore[no-untyped-def]
-    return exp(x - c)
-
-
-_powers_by_lane = summing(_power)
+_powers_by_lane = summing(power_of_distance)
 
 
 @numba.njit(error_model="numpy")
@@ -52,16 +46,14 @@ def _runs(x, r1, s1, r2, kind, c):  # type: ignore[no-untyped-def]
         part = zero
         for i in range(run, stop):
             p = x + i * s1
-            if kind == _VAR:
-                part = part + centred_squares_by_lane(p, r2, c)
-            elif kind == _NORM2:
+            if kind in (_NORM2, _VAR, _STD):
                 part = part + squares_by_lane(p, r2, c)
             elif kind == _NORM1:
                 part = part + absolute_by_lane(p, r2, c)
             elif kind == _LOGSUMEXP:
                 part = part + _powers_by_lane(p, r2, c)
             else:
-                part = part + sum_by_lane(p, r2, c)
+                part = part + centred_by_lane(p, r2, c)
         whole = whole + part
         run = stop
     return sum_lanes(whole)
@@ -69,7 +61,7 @@ def _runs(x, r1, s1, r2, kind, c):  # type: ignore[no-untyped-def]
 
 @numba.njit(error_model="numpy")
 def _extreme(x, r1, s1, r2, kind):  # type: ignore[no-untyped-def]
-    """Give the largest, the smallest or the largest absolute value; NaN if one is there."""
+    """Give the largest or the smallest; NaN if one is there."""
     found = np.float32(np.inf) if kind == _AMIN else np.float32(-np.inf)
     for i in range(r1):
         p = x + i * s1
@@ -78,7 +70,7 @@ def _extreme(x, r1, s1, r2, kind):  # type: ignore[no-untyped-def]
             if one < found or one != one:
                 found = one
         else:
-            one = row_highest_absolute(p, r2) if kind == _NORMINF else row_highest(p, r2)
+            one = row_highest(p, r2)
             if one > found or one != one:
                 found = one
         if found != found:
@@ -96,27 +88,39 @@ def _product(x, r1, s1, r2):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(error_model="numpy")
+def _row_extreme(x, r1, s1, r2, kind):  # type: ignore[no-untyped-def]
+    """Give the largest, the smallest, or the larger of their absolute values."""
+    if kind == _AMIN:
+        return _extreme(x, r1, s1, r2, _AMIN)
+    high = _extreme(x, r1, s1, r2, _AMAX)
+    if kind == _AMAX or high != high:
+        return high
+    return max(high, -_extreme(x, r1, s1, r2, _AMIN))
+
+
+@numba.njit(error_model="numpy")
 def _row(x, r1, s1, r2, kind, correction):  # type: ignore[no-untyped-def]
     zero = np.float32(0.0)
     count = np.float32(r1 * r2)
     if kind in (_AMAX, _AMIN, _NORMINF):
-        return _extreme(x, r1, s1, r2, kind)
+        return _row_extreme(x, r1, s1, r2, kind)
     if kind == _PROD:
         return _product(x, r1, s1, r2)
+    centre = zero
     if kind in (_VAR, _STD):
-        mean = _runs(x, r1, s1, r2, _SUM, zero) / count
-        total = _runs(x, r1, s1, r2, _VAR, mean) / max(count - correction, zero)
-        return np.sqrt(total) if kind == _STD else total
+        centre = _runs(x, r1, s1, r2, _SUM, zero) / count
+    elif kind == _LOGSUMEXP:
+        centre = _row_extreme(x, r1, s1, r2, _AMAX)
+        if centre == np.float32(np.inf) or centre == np.float32(-np.inf):
+            centre = zero
+    total = _runs(x, r1, s1, r2, kind, centre)
     if kind == _LOGSUMEXP:
-        top = _extreme(x, r1, s1, r2, _AMAX)
-        if top == np.float32(np.inf) or top == np.float32(-np.inf):
-            top = zero
-        total = _runs(x, r1, s1, r2, kind, top)
-        return max_lanes(log(splat(total))) + top
-    total = _runs(x, r1, s1, r2, kind, zero)
+        return max_lanes(log(splat(total))) + centre
     if kind == _MEAN:
         return total / count
-    return np.sqrt(total) if kind == _NORM2 else total
+    if kind in (_VAR, _STD):
+        total = total / max(count - correction, zero)
+    return np.sqrt(total) if kind in (_NORM2, _STD) else total
 
 
 def reduce_rows(desc, bufs, lo, hi, lo2, hi2, scratch, services):  # type: ignore[no-untyped-def]

@@ -14,6 +14,7 @@ from fusec.kernels.pointwise.encode import POINT_SCRATCH_BYTES, point_words
 
 __all__ = [
     "DEPTHWISE_SCRATCH_BYTES",
+    "MOST_TAPS",
     "MOST_TRANSPOSED",
     "PIECE",
     "POINT",
@@ -41,6 +42,9 @@ WORDS = (
 POINT = len(WORDS)
 """Where the pointwise program starts."""
 
+MOST_TAPS = 256
+"""Of a depthwise kernel: one chain of sums."""
+
 MOST_TRANSPOSED = 512
 """Kernel of a transposed convolution along an axis, at most."""
 
@@ -67,10 +71,8 @@ def numbers(stage: Stage, name: str) -> tuple[int, ...]:
 
 def _is_relu(point: PointProgram) -> bool:
     """Tell the one epilogue that the kernels have themselves."""
-    steps = [(step.op, step.args, step.dtype) for step in point.steps]
-    return (
-        point.operands == (None,) and point.results == (1,) and steps == [("relu", (0,), "float32")]
-    )
+    steps = [(step.op, step.args) for step in point.steps]
+    return point.operands == (None,) and point.results == (1,) and steps == [("relu_f32", (0,))]
 
 
 def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from fusec.ir.extents import Extent, of, product
 from fusec.ir.stage import Layout, LayoutKind, TileOp, View
 from fusec.ir.template import Arg, Row, TensorSpec
-from fusec.kernels.conv.encode import MOST_TRANSPOSED
+from fusec.kernels.conv.encode import MOST_TAPS, MOST_TRANSPOSED
 from fusec.passes.lower.builder import Lowering, Refused, Value, reshape_view
 from fusec.passes.lower.panels import panel_width
 from fusec.passes.lower.rule import Rule
 
 __all__ = ["PACKERS", "RULES", "channels_last", "logical"]
 
-_MOST_TAPS = 256
-"""Of a depthwise kernel: one chain of sums."""
+_MANY_ROWS = 64
+"""From here on a 1x1 convolution is one line of pixels: its weights are soon near, and bias, ReLU
+and a last half vector of columns cost less there than in a gemm, which fetches weights ahead."""
 
 _FEW_CHANNELS = 4
 """So many channels are read from planes where they lie; more are brought together first."""
@@ -43,7 +44,7 @@ class _Call:
     @property
     def depthwise(self) -> bool:
         alike = 1 < self.groups == self.channels == self.columns
-        return alike and not self.transposed and self.kernel[0] * self.kernel[1] <= _MOST_TAPS
+        return alike and not self.transposed and self.kernel[0] * self.kernel[1] <= MOST_TAPS
 
     @property
     def parts(self) -> int:
@@ -208,6 +209,13 @@ def _rows_of(x: View, call: _Call, out: tuple[Extent, ...]) -> View | None:
     return None
 
 
+def _line(rows: View) -> View:
+    """See rows as the pixels of one line."""
+    m, n = rows.shape
+    step = rows.strides[0]
+    return View(rows.slot, rows.dtype, (1, 1, m, n), (m * step, m * step, step, 1), rows.offset)
+
+
 def _convolution(low: Lowering, row: Row) -> Value:
     view, spec = low.view(row.args[0]), low.out(row)
     kernel = low.value(row.args[1])
@@ -231,13 +239,17 @@ def _convolution(low: Lowering, row: Row) -> Value:
     if rows is not None and rows.strides[1] == 1:
         flat = reshape_view(y, (rows.shape[0], call.columns))
         assert flat is not None
-        low.emit(TileOp.GEMM, [rows, b, *operands], [flat], k=call.k, n=call.n, nr=nr)
+        if call.kernel != (1, 1) or (isinstance(rows.shape[0], int) and rows.shape[0] < _MANY_ROWS):
+            low.emit(TileOp.GEMM, [rows, b, *operands], [flat], k=call.k, n=call.n, nr=nr)
+            return logical(y, len(spec.shape))
+        x, target = _line(rows), _line(flat)
     else:
-        low.emit(
-            TileOp.CONV, [x, b, *operands], [y], kernel=call.kernel, stride=call.stride,
-            padding=call.padding, dilation=call.dilation, groups=call.groups,
-            transposed=call.transposed, depthwise=call.depthwise, nr=nr, packed=packed,
-        )  # fmt: skip
+        target = y
+    low.emit(
+        TileOp.CONV, [x, b, *operands], [target], kernel=call.kernel, stride=call.stride,
+        padding=call.padding, dilation=call.dilation, groups=call.groups,
+        transposed=call.transposed, depthwise=call.depthwise, nr=nr, packed=packed,
+    )  # fmt: skip
     return logical(y, len(spec.shape))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fusec.ir.stage import Stage, TileOp
+from fusec.kernels.conv.encode import MOST_TAPS, MOST_TRANSPOSED
 
 __all__ = ["Fit", "Shaped", "check_relations"]
 
@@ -147,9 +148,11 @@ def _conv(v: _Views) -> None:
     groups, nr = v.number("groups"), v.number("nr")
     channels, columns = x.shape[3], y.shape[3]
     _need(x.shape[0] == y.shape[0], "images")
-    taps = math.prod(_window(v))
+    window = _window(v)
+    taps = math.prod(window)
+    _need(not v.flag("transposed") or max(window) <= MOST_TRANSPOSED, "kernel")
     if v.flag("depthwise"):
-        _need(channels == columns and x.unit, "channels")
+        _need(channels == columns and x.unit and taps <= MOST_TAPS, "channels")
         parts, c, n = 1, 1, columns
     else:
         _need(channels % groups == 0 and columns % groups == 0, "groups")

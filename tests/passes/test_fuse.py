@@ -30,7 +30,8 @@ from fusec.ir.stage import (
 from fusec.ir.template import Row, TensorSpec
 from fusec.kernels.memory import Memory
 from fusec.passes.fuse import FuseReport, fuse
-from fusec.passes.lower.builder import reshape_view
+from fusec.passes.fuse.join import No, join
+from fusec.passes.lower.builder import memory_order, reshape_view
 
 F32 = "float32"
 Shape = Sequence[Extent | str]
@@ -318,6 +319,41 @@ def test_a_stage_without_epilogue_is_not_joined() -> None:
     assert "no epilogue" in report.refused[0].reason
 
 
+def test_writers_of_one_buffer_keep_their_order() -> None:
+    # The part is filled first and written over: it may not be written before it is filled.
+    g = Graph()
+    x = g.input(3, 4)
+    whole = g.arena(3, 8)
+    y = g.gemm(x, 4)
+    g.pool(x, into=part(whole, 1, 2, 4))
+    p = g.pool(y)
+    g.copy(y, part(whole, 1, 4, 4))
+    g.pool(x, into=part(whole, 1, 0, 4))
+    ops, _, report = fused(g, whole, p)
+    assert TileOp.COPY in ops
+    assert any("between" in r.reason for r in report.refused)
+    # The gemm writes a part that is written over later: it may not move behind that.
+    g = Graph()
+    x = g.input(3, 4)
+    whole = g.arena(3, 8)
+    y = g.gemm(x, 4)
+    g.copy(y, part(whole, 1, 0, 4))
+    g.pool(x, into=part(whole, 1, 2, 4))
+    g.pool(x, into=part(whole, 1, 4, 4))
+    ops, _, _ = fused(g, whole, g.point("relu", y))
+    assert ops == [TileOp.GEMM, TileOp.POOL, TileOp.POOL]
+
+
+def test_a_buffer_is_not_both_read_and_written() -> None:
+    g = Graph()
+    whole = g.arena(3, 8)
+    y = g.gemm(g.input(3, 4), 4)
+    g.point("add", y, part(whole, 1, 0, 4), into=part(whole, 1, 4, 4))
+    outcome = join(g.stages[0], g.stages[1], lambda slot: False)
+    assert isinstance(outcome, No)
+    assert "reads the buffer" in outcome.reason
+
+
 def test_programs_have_a_limit() -> None:
     g = Graph()
     x = g.input(4)
@@ -428,6 +464,15 @@ def test_symbols_join_where_extents_agree() -> None:
     y = g.gemm(reshaped(g.input("s0", 2, 4), of("2*s0"), 4), 6)
     ops, _, _ = fused(g, g.point("add", reshaped(y, of("s0"), 2, 6), g.input("s0", 2, 6)))
     assert ops == [TileOp.GEMM]
+
+
+def test_memory_order_of_views() -> None:
+    image = dense(0, F32, (2, 5, "s0", 8))
+    assert memory_order(turned(image, 0, 3, 1, 2)) == (0, 2, 3, 1)
+    assert memory_order(part(turned(image, 0, 3, 1, 2), 1, 0, 4)) == (0, 2, 3, 1)
+    assert memory_order(image) == (0, 1, 2, 3)
+    assert memory_order(dense(0, F32, (1, 3, 1))) == (0, 1, 2)
+    assert memory_order(spread(dense(0, F32, (8,)), (3, 8))) is None
 
 
 @st.composite

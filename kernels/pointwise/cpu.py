@@ -100,8 +100,11 @@ def _in_place(view: Any, rows: Any, columns: Any) -> Any:
 
 
 @numba.njit(error_model="numpy")
-def _load(program: Any, scratch: Any, first: Any, rows: Any, columns: Any) -> Any:
-    """Load the operands; give the place in scratch behind their addresses."""
+def _load(program: Any, scratch: Any, first: Any, rows: Any, columns: Any, again: Any) -> Any:
+    """Load the operands; give the place in scratch behind their addresses.
+
+    Where rows are all alike, what the block before loaded is still there.
+    """
     at = program + _HEAD
     base = scratch + _BASES_AT
     for _ in range(_word(program, 1)):
@@ -113,7 +116,9 @@ def _load(program: Any, scratch: Any, first: Any, rows: Any, columns: Any) -> An
             size = 0
         elif _in_place(at, rows, columns):
             place = source
-        else:
+        elif row_step == step * columns:
+            load_tile(dtype, place, 1, rows * columns, source, 0, step)
+        elif row_step != 0 or not again:
             load_tile(dtype, place, rows, columns, source, row_step, step)
         store_i64(scratch + 8 * register, place)
         store_i64(scratch + _STEPS_AT + 8 * register, 16 * size)
@@ -138,9 +143,9 @@ def _compute(program: Any, scratch: Any, lanes: Any) -> None:
 
 
 @numba.njit(error_model="numpy")
-def _block(program: Any, scratch: Any, first: Any, rows: Any, columns: Any) -> None:
+def _block(program: Any, scratch: Any, first: Any, rows: Any, columns: Any, again: Any) -> None:
     """Run a program over one block, `first` columns behind where its views are."""
-    base = _load(program, scratch, first, rows, columns)
+    base = _load(program, scratch, first, rows, columns, again)
     results = _results(program)
     at, target = results, base
     for _ in range(_word(program, 4)):
@@ -155,7 +160,11 @@ def _block(program: Any, scratch: Any, first: Any, rows: Any, columns: Any) -> N
     for _ in range(_word(program, 4)):
         address = load_i64(target) + first * _word(at, 5)
         source = load_i64(scratch + 8 * _word(at, 7))
-        if source != address:
+        if source == address:
+            pass
+        elif _word(at, 4) == _word(at, 5) * columns:
+            store_tile(_word(at, 6), source, 1, rows * columns, address, 0, _word(at, 5))
+        else:
             store_tile(_word(at, 6), source, rows, columns, address, _word(at, 4), _word(at, 5))
         at, target = at + _VIEW, target + 8
 
@@ -169,7 +178,7 @@ def _line(program: Any, scratch: Any, columns: Any) -> None:
         n = min(block, columns - first)
         if n > _SHORT:
             n &= -16
-        _block(program, scratch, first, 1, n)
+        _block(program, scratch, first, 1, n, False)
         first += n
 
 
@@ -201,11 +210,15 @@ def _rectangle(program: Any, scratch: Any, rows: Any, columns: Any) -> None:
             _advance(program, scratch, 1)
         return
     many = _word(program, 5) // columns
+    if many >= 16:
+        many &= -16  # whole vectors, so that memory will do as register
+    again = False
     while rows > 0:
         n = min(many, rows)
-        _block(program, scratch, 0, n, columns)
+        _block(program, scratch, 0, n, columns, again)
         _advance(program, scratch, n)
         rows -= n
+        again = True
 
 
 @numba.njit(error_model="numpy")

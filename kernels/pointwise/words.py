@@ -138,10 +138,12 @@ def program_words(
     place_of: dict[int, int] = {}
     for r in range(n_loads):
         place_of[r] = places.take(CLASSES[registers[r]])
-    for r in set(range(n_loads)) - last.keys():
+    # Operands that do not move by row stay in their places for the blocks to come.
+    kept = {r for r in range(n_loads) if steps[r][2] == 0}
+    for r in set(range(n_loads)) - last.keys() - kept:
         places.give(place_of[r])
     for j, (_, register, args) in enumerate(code.steps):
-        over = {a for a in args if last[a] == j and a in place_of}
+        over = {a for a in args if last[a] == j and a in place_of} - kept
         # A step may write over what it reads, but not over an operand: where that is the same
         # everywhere, one vector of it is read again and again.
         for r in over - set(range(n_loads)):

@@ -12,7 +12,17 @@ from typing import TypeAlias
 
 from fusec.ir.expressions import Call, Expr, Name, evaluate, parse
 
-__all__ = ["Extent", "Poly", "compiled", "divide", "exactly", "of", "product", "value"]
+__all__ = [
+    "Extent",
+    "Poly",
+    "compiled",
+    "divide",
+    "exactly",
+    "of",
+    "of_expression",
+    "product",
+    "value",
+]
 
 Monomial: TypeAlias = tuple[tuple[str, int], ...]
 """Atoms with their powers, sorted; () is the constant."""
@@ -61,6 +71,11 @@ def of(dim: int | str | Extent) -> Extent:
         ArtifactError: text that is no expression over extents.
     """
     return _of_text(dim) if isinstance(dim, str) else dim
+
+
+def of_expression(expr: Expr) -> Extent:
+    """Read an extent from a parsed expression."""
+    return _read(expr)
 
 
 def product(extents: "tuple[Extent, ...] | list[Extent]") -> Extent:

@@ -3,15 +3,18 @@
 rows -> rule of the table -> stages over views -> outputs in buffers of their own
 """
 
+from collections.abc import Set
+
 from fusec.ir.errors import UnsupportedError
 from fusec.ir.extents import of, product
-from fusec.ir.stage import Buffer, BufferKind, Lowered, TileOp, View, dense
+from fusec.ir.stage import Buffer, BufferKind, Lowered, TileOp, View, dense, plain_layout
 from fusec.ir.template import Arg, Ref, Template, TensorSpec
 from fusec.passes.lower.builder import Lowering, Refused, Value
 from fusec.passes.lower.check import check_result
-from fusec.passes.lower.extern import extern
+from fusec.passes.lower.extern import ReadsPlain, extern
 from fusec.passes.lower.packing import layouts_of
 from fusec.passes.lower.rule import FAULTS
+from fusec.passes.lower.settle import Settled, settle
 from fusec.passes.lower.table import LOWERINGS
 
 __all__ = ["lower"]
@@ -33,11 +36,29 @@ def lower(template: Template, *, strict: bool = False) -> Lowered:
     Cost: milliseconds per hundred rows; weights are not looked at.
     """
     _check_ends(template)
-    low = Lowering(template, layouts_of(template))
+    settled = settle(template)
+    template = settled.template(template)
+    plain: set[int] = set()
+    while True:
+        try:
+            return _lower(template, settled, plain, strict)
+        except ReadsPlain as e:
+            plain.add(e.weight)
+
+
+def _lower(template: Template, settled: Settled, plain: Set[int], strict: bool) -> Lowered:
+    """Lower with some weights left as they are."""
+    layouts = [
+        plain_layout(shape) if number in plain else layout
+        for number, (layout, shape) in enumerate(
+            zip(layouts_of(template), _weight_shapes(template), strict=True)
+        )
+    ]
+    low = Lowering(template, layouts)
     first = len(template.body.arguments)
     for i in range(len(template.body.rows)):
         low.row = i
-        low.values[first + i] = _lower_row(low, i, strict)
+        low.values[first + i] = settled.value(_lower_row(low, i, strict))
     outputs, shapes = [], []
     for number, result in enumerate(template.body.results):
         spec = template.body.spec_of(result)
@@ -65,12 +86,16 @@ def lower(template: Template, *, strict: bool = False) -> Lowered:
         outputs=tuple(outputs),
         output_shapes=tuple(shapes),
         weights=tuple(range(n, first)),
-        weight_shapes=tuple(
-            tuple(int(d) for d in spec.shape)
-            for spec in template.weights
-            if isinstance(spec, TensorSpec)
-        ),
+        weight_shapes=_weight_shapes(template),
         layouts=low.layouts,
+    )
+
+
+def _weight_shapes(template: Template) -> tuple[tuple[int, ...], ...]:
+    return tuple(
+        tuple(int(d) for d in spec.shape)
+        for spec in template.weights
+        if isinstance(spec, TensorSpec)
     )
 
 

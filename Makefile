@@ -53,7 +53,7 @@ types: env
 	@$(PY) -m mypy tools/*.py bench/*.py
 
 bench: env
-	@for file in bench/merge_*.py; do $(PY) $$file || exit 1; done
+	@for file in bench/cpu_*.py; do $(PY) $$file || exit 1; done
 	@$(PY) bench/report.py
 
 # A stale build folder would put deleted modules back into the wheel.

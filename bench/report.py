@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from harness import RESULTS, ROOT
+from where import RESULTS, ROOT
 
 BEGIN, END = "<!-- bench table -->", "<!-- end of bench table -->"
 Row = Mapping[str, object]

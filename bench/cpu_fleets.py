@@ -1,4 +1,4 @@
-"""Many models of one architecture: one after the other, stacked, compiled, and through fusec."""
+"""Many models of one architecture at batch 1: every peer, every executor."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Iterable
 import harness
 import models
 import peers
+import sessions
 
-BENCH = "merge_fleets"
+BENCH = "fleets"
 
 
 def cases(smoke: bool) -> Iterable[str]:
@@ -22,10 +23,9 @@ def setup(case: str, threads: int) -> harness.Setup:
     fleet = {**models.FLEETS, **models.SMOKE}[case]
     members = {f"member{n}": fleet.model().eval() for n in range(fleet.members)}
     inputs = {name: fleet.example() for name in members}
-    contents = peers.exported(members, inputs)
-    return peers.side_by_side(
-        members, members, contents, inputs, threads=threads, compilers=case not in models.SMOKE
-    )
+    contents = sessions.exported(members, inputs)
+    plans = peers.Plans(members, inputs["member0"], threads)
+    return peers.side_by_side(members, plans, contents, inputs)
 
 
 if __name__ == "__main__":

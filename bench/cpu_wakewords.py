@@ -1,24 +1,33 @@
-"""The 122 real wake-word heads, one tick: every head scores the same sixteen frames.
+"""122 wake-word heads, one tick: every head that is asked scores the same sixteen frames.
 
-Needs the folder shared/models/wakewords beside the checkout.
+The heads are the real ones of shared/models/wakewords beside the checkout, or as many made-up ones
+of the same shape.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 import harness
 import numpy as np
 import onnx
 import peers
+import sessions
 import torch
+from given import Sources
 from onnx import numpy_helper
 from torch import nn
+from where import ROOT
 
-BENCH = "merge_wakewords"
-FOLDER = harness.ROOT.parent / "shared" / "models" / "wakewords"
+BENCH = "wakewords"
+HEADS = 122
+ALL = f"{HEADS} wake words"
+ACTIVE = (1, 8, 30, 61)
+ROWS = (2, 8, 32)
+FOLDER = ROOT.parent / "shared" / "models" / "wakewords"
 
 
 class Head(nn.Module):
@@ -66,23 +75,49 @@ def head(path: Path) -> nn.Module:
     return made.eval()
 
 
+@cache
+def heads(count: int) -> tuple[Mapping[str, nn.Module], Sources, Mapping[str, bytes]]:
+    """Return so many heads as modules, as fusec gets them, and as ONNX."""
+    paths = sorted(FOLDER.glob("*.onnx"))[:count]
+    if paths:
+        files = {path.stem: path for path in paths}
+        contents = {name: path.read_bytes() for name, path in files.items()}
+        return {name: head(path) for name, path in files.items()}, files, contents
+    made = {f"head{n}": Head(1e-5).eval() for n in range(count)}
+    frames = torch.zeros(1, 16, 96)
+    return made, made, sessions.exported(made, dict.fromkeys(made, frames))
+
+
+@cache
+def plans(count: int, threads: int) -> peers.Plans:
+    """Return the plans of so many heads; the cases ask subsets of one plan."""
+    return peers.Plans(heads(count)[1], torch.zeros(1, 16, 96), threads)
+
+
 def cases(smoke: bool) -> Iterable[str]:
-    """All heads, or three."""
-    return ("three",) if smoke else ("wakewords",)
+    """One tick of all heads, of some of them, and of all with several rows; or three heads."""
+    if smoke:
+        return ("three",)
+    return (ALL, *(f"{k} of {ALL}" for k in ACTIVE), *(f"{ALL}, {b} rows" for b in ROWS))
 
 
 def setup(case: str, threads: int) -> harness.Setup:
     """Read the heads and draw one tick's frames."""
-    paths = sorted(FOLDER.glob("*.onnx"))[: 3 if case == "three" else None]
-    if not paths:
-        sys.exit(f"{FOLDER} holds no models")
-    files = {path.stem: path for path in paths}
-    members = {name: head(path) for name, path in files.items()}
-    frames = torch.randn(1, 16, 96)
-    inputs = dict.fromkeys(files, frames)
-    contents = {name: path.read_bytes() for name, path in files.items()}
+    count, active, rows = (3, 3, 1) if case == "three" else (HEADS, HEADS, 1)
+    if " of " in case:
+        active = int(case.split()[0])
+    if "," in case:
+        rows = int(case.split(", ")[1].split()[0])
+    models, _, contents = heads(count)
+    # Spread over the folder, as whoever is asked would be.
+    names = [list(models)[i * count // active] for i in range(active)]
+    inputs = dict.fromkeys(names, torch.randn(rows, 16, 96))
+    axis = {"active share": active / count} if " of " in case else {}
+    axis |= {"batch": rows} if rows > 1 else {}
+    made = plans(count, threads)
+    whole = case in (ALL, "three")
     return peers.side_by_side(
-        members, files, contents, inputs, threads=threads, compilers=case != "three"
+        models, made, contents, inputs, axis=axis, torch_executors=whole, compilers=whole
     )
 
 

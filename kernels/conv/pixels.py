@@ -108,10 +108,14 @@ def pixels(
     right = bottom = -top
     count = 0
     while count < most and item < hi:
-        line = item // pieces
-        image = line // out_h
+        line, image, start = item, 0, 0
+        # Divisions take longer than all the rest.
+        if pieces > 1:
+            line = item // pieces
+            start = (item - line * pieces) * PIECE
+        if line >= out_h:
+            image = line // out_h
         row = line - image * out_h
-        start = (item - line * pieces) * PIECE
         column = max(column, max(start, first))
         taken = min(min(end, start + PIECE) - column, most - count)
         if taken <= 0:

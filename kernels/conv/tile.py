@@ -31,6 +31,7 @@ class Case:
         self.widths = [16] * (halves // 2) + [8] * (halves % 2)
         last = self.widths[-1]
         rest = builder.trunc(builder.sub(columns, number(8 * halves - last)), _I32)
+        self.full = builder.icmp_signed("==", rest, ir.Constant(_I32, last))
         lanes = ir.Constant(ir.VectorType(_I32, last), list(range(last)))
         self.mask = builder.icmp_signed("<", lanes, self.broadcast(rest, last))
 
@@ -183,9 +184,23 @@ class Case:
             acc = self.where(add, acc, with_rows)
         acc = self.where(bias, acc, with_bias)
         acc = self.where(act, acc, positive)
-        for i, value in enumerate(acc):
-            self.store_columns(targets[i // n], i % n, value)
-        builder.branch(done)
+        self.store_rows(acc, targets, done)
+
+    def store_rows(self, values: list[Any], targets: list[Any], done: Any) -> None:
+        """Store all sums and go on; a mask costs, so whole rows are stored without."""
+        builder, n = self.builder, len(self.widths)
+        whole, part = builder.append_basic_block("whole"), builder.append_basic_block("part")
+        builder.cbranch(self.full, whole, part)
+        for block in (whole, part):
+            builder.position_at_end(block)
+            for i, value in enumerate(values):
+                if block is part:
+                    self.store_columns(targets[i // n], i % n, value)
+                else:
+                    at = builder.add(targets[i // n], number(64 * (i % n)))
+                    pointer = builder.inttoptr(at, value.type.as_pointer())
+                    builder.store(value, pointer, align=1)
+            builder.branch(done)
 
 
 def switch(builder: Any, args: Sequence[Any], emit: Any, steps: Sequence[Sequence[int]]) -> None:

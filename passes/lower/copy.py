@@ -33,9 +33,10 @@ def _tensors(low: Lowering, row: Row) -> list[View]:
 def _cat(low: Lowering, row: Row) -> Value:
     shape = shape_of(low, row)
     axis = axis_of(low, given(row, 1, "dim", 0), len(shape))
-    out = low.new(low.out(row).dtype, shape)
+    parts = _tensors(low, row)
+    out = low.new_like(parts, low.out(row).dtype, shape)
     start: Extent = 0
-    for part in _tensors(low, row):
+    for part in parts:
         if part.shape == (0,) and len(shape) > 1:
             continue  # torch takes an empty row for an empty tensor of any shape
         need(len(part.shape) == len(shape), "operands of several ranks")
@@ -86,7 +87,7 @@ def _pad(low: Lowering, row: Row) -> Value:
     x, shape = low.view(row.args[0]), shape_of(low, row)
     pads = low.ints(row.args[1])
     value = _number(low, row, 2, "value", 0)
-    out = low.new(x.dtype, shape)
+    out = low.new_like([x], x.dtype, shape)
     middle = out
     for i in range(len(pads) // 2):
         axis = len(shape) - 1 - i
@@ -110,7 +111,7 @@ def _flip(low: Lowering, row: Row) -> Value:
     for axis in {a % len(x.shape) for a in low.ints(row.args[1])}:
         offset = offset + (x.shape[axis] - 1) * strides[axis]
         strides[axis] = strides[axis] * -1
-    out = low.new(x.dtype, x.shape)
+    out = low.new_like([x], x.dtype, x.shape)
     need(all(e != 0 for e in x.shape), "nothing to turn round")
     low.emit(TileOp.COPY, [replace(x, offset=offset, strides=tuple(strides))], [out])
     return out
@@ -126,7 +127,7 @@ def _roll(low: Lowering, row: Row) -> Value:
         if not isinstance(n, int) or n == 0:
             raise Refused("a roll along a symbolic or empty axis")
         by = shift % n
-        out = low.new(x.dtype, x.shape)
+        out = low.new_like([x], x.dtype, x.shape)
         low.emit(TileOp.COPY, [_part(x, axis, 0, n - by)], [_part(out, axis, by, n - by)])
         if by:
             low.emit(TileOp.COPY, [_part(x, axis, n - by, by)], [_part(out, axis, 0, by)])

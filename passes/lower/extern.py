@@ -5,7 +5,15 @@ from fusec.ir.stage import ExternCall, TileOp, View
 from fusec.ir.template import Arg, Body, Ref, Row, Spec, TensorSpec
 from fusec.passes.lower.builder import Lowering, Refused, Value
 
-__all__ = ["extern"]
+__all__ = ["ReadsPlain", "extern"]
+
+
+class ReadsPlain(Exception):
+    """A row that PyTorch runs reads a packed weight: the template is lowered anew with it plain."""
+
+    def __init__(self, weight: int) -> None:
+        super().__init__(weight)
+        self.weight = weight
 
 
 def extern(low: Lowering, row: Row) -> Value:
@@ -13,10 +21,14 @@ def extern(low: Lowering, row: Row) -> Value:
 
     Raises:
         Refused: a result is a number that only running the row can tell.
+        ReadsPlain: an operand is a packed weight.
     """
     operands = []
     reads: list[View] = []
     for number in sorted(_references((*row.args, *(v for _, v in row.kwargs)))):
+        weight = low.weight(Ref(number))
+        if weight is not None and low.packed(Ref(number)) is not None:
+            raise ReadsPlain(weight)
         value = low.values[number]
         operands.append((number, value))
         reads += _views(value)

@@ -128,7 +128,13 @@ class Ports:
     def answers(self, blocks: Sequence[np.ndarray]) -> list[tuple[np.ndarray, ...]]:
         """Give each request's outputs, rows joined along their batch axes."""
         if self._single:
-            return list(zip(*blocks, strict=True)) if blocks else [()] * len(self.rows)
+            if not blocks:
+                return [()] * len(self.rows)
+            each = [
+                m if out.shape else [m[i, ...] for i in range(len(m))]
+                for m, out in zip(blocks, self._outputs, strict=True)
+            ]
+            return list(zip(*each, strict=True))
         starts = self.cls.starts
         return [
             tuple(
@@ -141,7 +147,7 @@ class Ports:
 
 def _joined(instances: np.ndarray, axis: int | None, rows: int | None) -> np.ndarray:
     if rows is None or axis is None or rows == 1:
-        first: np.ndarray = instances[0]
+        first: np.ndarray = instances[0, ...]  # an array even if it has no axes
         return first
     if axis == 0:
         return instances.reshape(rows * instances.shape[1], *instances.shape[2:])

@@ -115,9 +115,11 @@ class Call:
         self.job.words[Word.SCRATCH] = region.address + self._tables.scratch_start
         self.job.words[Word.SCRATCH_STRIDE] = self._tables.scratch_stride
         try:
-            status = pool.run(self.job, self.program.workers)
-            while status is Status.RETREATED:
-                status = pool.run(self.job, self.program.workers)
+            while pool.run(self.job, self.program.workers) is Status.RETREATED:
+                self.job.lower_retreat()
+        except BaseException:
+            self.job.reset()  # else the next run would go on in the middle, with other inputs
+            raise
         finally:
             arenas.give(region)
         del held

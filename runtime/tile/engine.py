@@ -34,6 +34,7 @@ The pool, where callers and workers meet, is one array too:
                + 24                               the caller's processor
 """
 
+import ctypes
 from enum import IntEnum
 
 import numpy as np
@@ -204,6 +205,10 @@ class Job:
     def retreat_address(self) -> int:
         """Where the flag is that stops a run; see `fusec.runtime.pool.raise_retreat`."""
         return int(self.words[Word.RETREAT])
+
+    def lower_retreat(self) -> None:
+        """Take the retreat flag down, so that the next run makes progress."""
+        ctypes.c_int64.from_address(self.retreat_address).value = 0
 
     @property
     def iteration(self) -> int:

@@ -15,7 +15,7 @@ import numba
 from fusec.kernels.codegen.emit import KernelSource
 from fusec.kernels.codegen.memory import load_i64, store_i64
 from fusec.kernels.conv.depthwise import conv_depthwise_f32
-from fusec.kernels.conv.encode import MOST_TRANSPOSED, PIECE, TAPS_SCRATCH_BYTES
+from fusec.kernels.conv.encode import MOST_TRANSPOSED, TAPS_SCRATCH_BYTES
 from fusec.kernels.conv.finish import clear, epilogue, lines_of
 from fusec.kernels.conv.micro import (
     CHUNK,
@@ -61,7 +61,7 @@ _SX = word("stride_x")
 _STEP, _GROUP, _PANEL = word("b_step"), word("b_group"), word("b_panel")
 _N, _NR, _PANELS = word("columns"), word("nr"), word("panels")
 _OUT_W, _TRANSPOSED, _ACT = (word(n) for n in ("out_width", "transposed", "act"))
-_H, _W = word("height"), word("width")
+_H, _W, _PIECE = word("height"), word("width"), word("piece")
 _B, _Y, _BIAS = word("b_slot"), word("y_slot"), word("bias_slot")
 
 _MANY = 48
@@ -263,7 +263,7 @@ def conv_f32(
     first_column = g * n + p * nr
     g, p = (hi2 - 1) // panels, (hi2 - 1) - (hi2 - 1) // panels * panels
     end_column = g * n + min(n, (p + 1) * nr)
-    width = min(load_i64(desc + _OUT_W), PIECE) * (end_column - first_column) * 4
+    width = min(load_i64(desc + _OUT_W), load_i64(desc + _PIECE)) * (end_column - first_column) * 4
     step = max(1, _NEAR_BYTES // max(1, width))
     first = lo
     while first < hi:

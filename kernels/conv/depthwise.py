@@ -5,7 +5,7 @@ from typing import Any
 import numba
 
 from fusec.kernels.codegen.memory import load_i64, store_i64
-from fusec.kernels.conv.encode import DEPTHWISE_SCRATCH_BYTES, PIECE
+from fusec.kernels.conv.encode import DEPTHWISE_SCRATCH_BYTES
 from fusec.kernels.conv.finish import clear, epilogue, lines_of
 from fusec.kernels.conv.lines import KERNELS, PIXELS, tile_depthwise, tile_line
 from fusec.kernels.conv.micro import CHUNK, ROWS, few_or_most, most_of
@@ -24,6 +24,7 @@ _B, _Y, _BIAS = word("b_slot"), word("y_slot"), word("bias_slot")
 _XN, _XY, _XX = word("x_n"), word("x_y"), word("x_x")
 _YN, _YY, _YX = word("y_n"), word("y_y"), word("y_x")
 _SY, _SX, _PY, _PX = (word(n) for n in ("stride_y", "stride_x", "padding_y", "padding_x"))
+_PIECE, _PIECES = word("piece"), word("pieces")
 _ACT, _H = word("act"), word("height")
 
 _NEAR_BYTES = 48 * 1024
@@ -115,8 +116,10 @@ def conv_depthwise_f32(
     start_pixels(desc, scratch)
     most = most_of(min(n, nr))
     columns = min(n, hi2 * nr) - lo2 * nr
-    width = min(load_i64(desc + _OUT_W), PIECE) * columns * 4
+    width = min(load_i64(desc + _OUT_W), load_i64(desc + _PIECE)) * columns * 4
     step = max(1, _NEAR_BYTES // max(1, width))
+    if load_i64(desc + _PIECES) > 1:
+        step = 1
     first = lo
     while first < hi:
         last = min(hi, first + step)
@@ -124,7 +127,11 @@ def conv_depthwise_f32(
         left = right = 0
         if _has_lines(desc):
             left, right = borders(desc)
-            if right - left < PIXELS or load_i64(desc + _OUT_W) > PIECE:
+            if step == 1:
+                # Only columns of this item: others may be past their epilogue.
+                _, _, start, end = lines_of(desc, first)
+                left, right = max(left, start), min(right, end)
+            if right - left < PIXELS:
                 left = right = 0
         for item in range(first, last):
             if left < right:

@@ -32,7 +32,7 @@ WORDS = (
     "b_slot", "b_offset", "b_group", "b_panel", "b_step",
     "y_slot", "y_offset", "y_n", "y_y", "y_x",
     "bias_slot", "bias_offset",
-    "height", "width", "out_height", "out_width", "pieces",
+    "height", "width", "out_height", "out_width", "pieces", "piece",
     "channels", "columns", "nr", "panels", "k",
     "kernel_y", "kernel_x", "stride_y", "stride_x", "padding_y", "padding_x",
     "dilation_y", "dilation_x", "transposed", "act",
@@ -53,6 +53,9 @@ TAPS_SCRATCH_BYTES = 36 * 1024
 
 DEPTHWISE_SCRATCH_BYTES = 24 * 1024
 """The same of `conv_depthwise_f32`, zeros per channel not counted."""
+
+_MOST_FLOPS = 12_000_000
+"""Of an item and a panel: about 100 us."""
 
 _TASK_FLOPS = 2_000_000
 """About 20 us."""
@@ -96,7 +99,9 @@ def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
     k = kernel[0] * kernel[1] * c
     panels = -(-n // nr)
     parts = 1 if depthwise else groups
-    pieces = divide(out_width + (PIECE - 1), PIECE)
+    pixel_flops = 2 * k * min(n, nr)
+    piece = max(16, min(PIECE, _MOST_FLOPS // pixel_flops // 8 * 8))
+    pieces = divide(out_width + (piece - 1), piece)
     size = itemsize_bytes(y.dtype)
     relu = stage.point is not None and _is_relu(stage.point)
     words = (
@@ -106,7 +111,7 @@ def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
           else (k * n * size, nr * size, n * size)),
         *view_words(y)[:5],
         *(view_words(rest[0])[:2] if rest else (-1, 0)),
-        height, width, out_height, out_width, pieces, c, n, nr, panels, k,
+        height, width, out_height, out_width, pieces, piece, c, n, nr, panels, k,
         *kernel,
         *numbers(stage, "stride"), *numbers(stage, "padding"), *numbers(stage, "dilation"),
         int(bool(stage.attr("transposed"))),
@@ -118,7 +123,7 @@ def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
     scratch = DEPTHWISE_SCRATCH_BYTES + spare if depthwise else TAPS_SCRATCH_BYTES
     items = images * out_height * pieces
     wide = out_width if isinstance(out_width, int) else 64
-    piece_flops = 2 * k * min(n, nr) * min(PIECE, max(1, wide))
+    piece_flops = pixel_flops * min(piece, max(1, wide))
     grain2 = max(1, min(panels * parts, _TASK_FLOPS // piece_flops))
     return Encoded(
         kernel="conv_depthwise_f32" if depthwise else "conv_f32",

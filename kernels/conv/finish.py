@@ -6,12 +6,13 @@ import numba
 
 from fusec.kernels.codegen.atomics import call_point
 from fusec.kernels.codegen.memory import load_i64, vload_first, vstore
-from fusec.kernels.conv.encode import PIECE, POINT
+from fusec.kernels.conv.encode import POINT
 from fusec.kernels.conv.pixels import word
 
 __all__ = ["clear", "epilogue", "lines_of"]
 
 _OUT_H, _OUT_W, _PIECES = word("out_height"), word("out_width"), word("pieces")
+_PIECE = word("piece")
 _POINT = 8 * POINT
 
 
@@ -29,8 +30,9 @@ def lines_of(desc: int, item: int) -> Any:
     pieces, out_h = load_i64(desc + _PIECES), load_i64(desc + _OUT_H)
     line = item // pieces
     image = line // out_h
-    start = (item - line * pieces) * PIECE
-    return image, line - image * out_h, start, min(load_i64(desc + _OUT_W), start + PIECE)
+    start = (item - line * pieces) * load_i64(desc + _PIECE)
+    end = min(load_i64(desc + _OUT_W), start + load_i64(desc + _PIECE))
+    return image, line - image * out_h, start, end
 
 
 @numba.njit(error_model="numpy")

@@ -11,7 +11,7 @@ import numba
 
 from fusec.kernels.codegen.memory import load_i64, store_i64, vload_i64, vstore_i64
 from fusec.kernels.codegen.vectors import select, splat
-from fusec.kernels.conv.encode import PIECE, WORDS
+from fusec.kernels.conv.encode import WORDS
 from fusec.kernels.conv.micro import ROWS
 
 __all__ = [
@@ -40,6 +40,7 @@ END = _RAMPS + 8 * ROWS * 3
 
 _AT = {name: 8 * i for i, name in enumerate(WORDS)}
 _OUT_H, _OUT_W, _PIECES = _AT["out_height"], _AT["out_width"], _AT["pieces"]
+_PIECE = _AT["piece"]
 _TRANSPOSED = _AT["transposed"]
 _H, _W = _AT["height"], _AT["width"]
 _XN, _XY, _XX = _AT["x_n"], _AT["x_y"], _AT["x_x"]
@@ -101,7 +102,7 @@ def pixels(
         the image along x, and along y.
     """
     pieces, out_h = load_i64(desc + _PIECES), load_i64(desc + _OUT_H)
-    end = min(end, load_i64(desc + _OUT_W))
+    piece, end = load_i64(desc + _PIECE), min(end, load_i64(desc + _OUT_W))
     x_y, x_x, y_x = load_i64(desc + _XY), load_i64(desc + _XX), load_i64(desc + _YX)
     stride_x = load_i64(desc + _SX)
     left = top = 1 << 60
@@ -112,12 +113,12 @@ def pixels(
         # Divisions take longer than all the rest.
         if pieces > 1:
             line = item // pieces
-            start = (item - line * pieces) * PIECE
+            start = (item - line * pieces) * piece
         if line >= out_h:
             image = line // out_h
         row = line - image * out_h
         column = max(column, max(start, first))
-        taken = min(min(end, start + PIECE) - column, most - count)
+        taken = min(min(end, start + piece) - column, most - count)
         if taken <= 0:
             item += 1
             column = 0

@@ -205,9 +205,21 @@ def test_depthwise_is_as_near_to_float64_as_torch(
         Case((1, 24, 5, 6), 24, (2, 2), (2, 2), transposed=True),
         Case((1, 6, 4, 5), 4, (3, 4), (2, 3), (1, 2), transposed=True, extra=(1, 1)),
         Case((1, 300, 3, 3), 70, (3, 3), padding=(1, 1)),
+        Case((1, 20, 3, 2 * PIECE + 3), 20, (3, 3), padding=(1, 1), groups=20, depthwise=True),
+        Case((1, 600, 2, 101), 40, (3, 3), padding=(1, 1)),
         Case((1, 7, 40, 3), 7, (16, 16), padding=(8, 8), groups=7, depthwise=True),
     ],
-    ids=["stft", "long_rows", "long_transposed", "unpool", "extra", "many_channels", "256_taps"],
+    ids=[
+        "stft",
+        "long_rows",
+        "long_transposed",
+        "unpool",
+        "extra",
+        "many_channels",
+        "long_depthwise",
+        "small_pieces",
+        "256_taps",
+    ],
 )
 def test_shapes_with_borders_of_their_own(case: Case) -> None:
     case.check()

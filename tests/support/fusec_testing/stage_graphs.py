@@ -162,7 +162,7 @@ def interpret(
 
 
 def orderly(lowered: Lowered) -> None:
-    """Check the order: all writers of a buffer come before all its readers; no stage writes what it reads."""
+    """Check that writers of a buffer come before its readers, and none is both."""
     read: set[int] = set()
     for s in lowered.stages:
         own = {v.slot for v in s.reads}

@@ -13,9 +13,8 @@ from typing import TypeVar, overload
 import numpy as np
 
 from fusec.ir.dtypes import numpy_dtype
-from fusec.ir.stage import BufferKind, ExternCall, LayoutKind, View
+from fusec.ir.stage import ExternCall, View
 from fusec.kernels.memory import Memory
-from fusec.runtime.cache import LockedCache
 from fusec.runtime.tile.bind import Binding
 from fusec.runtime.tile.call import Call
 
@@ -40,7 +39,6 @@ class Externs:
         self._numbers = itertools.count()
         self._bound: weakref.WeakValueDictionary[int, Binding] = weakref.WeakValueDictionary()
         self._errors: dict[int, BaseException] = {}
-        self._plain: LockedCache[np.ndarray] = LockedCache(limit=256)
         self._callback = KERNEL_TYPE(self._called)
         self.address = ctypes.cast(self._callback, ctypes.c_void_p).value or 0
         """What a task has as its kernel."""
@@ -76,19 +74,17 @@ class Externs:
             extern = lowered.stages[stage].extern
             assert extern is not None
             addresses = _memory(bufs, 8 * len(lowered.buffers), "int64").tolist()
-            memory = Memory(_Buffers(binding, addresses, self._plain), binding.symbols)
+            memory = Memory(_Buffers(binding, addresses), binding.symbols)
             self._run(extern, memory.array, lowered.stages[stage].writes, binding.symbols)
         except BaseException as e:  # noqa: BLE001  (raised again by `guard`)
             self._errors[services] = e
 
 
 class _Buffers(Sequence[np.ndarray]):
-    """An instance's buffers as flat arrays; packed weights unpacked."""
+    """An instance's buffers as flat arrays."""
 
-    def __init__(
-        self, binding: Binding, addresses: Sequence[int], plain: LockedCache[np.ndarray]
-    ) -> None:
-        self._binding, self._addresses, self._plain = binding, addresses, plain
+    def __init__(self, binding: Binding, addresses: Sequence[int]) -> None:
+        self._binding, self._addresses = binding, addresses
 
     def __len__(self) -> int:
         return len(self._addresses)
@@ -100,23 +96,8 @@ class _Buffers(Sequence[np.ndarray]):
     def __getitem__(self, slot: int | slice) -> np.ndarray | Sequence[np.ndarray]:
         if isinstance(slot, slice):
             return [self[i] for i in range(*slot.indices(len(self)))]
-        lowered = self._binding.code.lowered
-        buffer = lowered.buffers[slot]
-        address = self._addresses[slot]
-        flat = _memory(address, int(self._binding.sizes[slot]), buffer.dtype)
-        if buffer.kind is not BufferKind.WEIGHT:
-            return flat
-        layout = lowered.layouts[buffer.index]
-        if layout.kind is LayoutKind.PLAIN:
-            return flat
-        key = (address, id(self._binding.code))
-        return self._plain.get(key, lambda: self._unpack(buffer.index, flat))
-
-    def _unpack(self, weight: int, flat: np.ndarray) -> np.ndarray:
-        from fusec.kernels.gemm.pack import unpack
-
-        lowered = self._binding.code.lowered
-        return unpack(lowered.layouts[weight], lowered.weight_shapes[weight], flat).reshape(-1)
+        buffer = self._binding.code.lowered.buffers[slot]
+        return _memory(self._addresses[slot], int(self._binding.sizes[slot]), buffer.dtype)
 
 
 def _memory(address: int, n_bytes: int, dtype: str) -> np.ndarray:

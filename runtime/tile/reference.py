@@ -11,14 +11,13 @@ import numpy as np
 
 from fusec.ir.dtypes import numpy_dtype
 from fusec.ir.extents import value
-from fusec.ir.stage import Buffer, BufferKind, Lowered, Stage, TileOp
+from fusec.ir.stage import Buffer, BufferKind, Lowered
 from fusec.ir.template import Template
 from fusec.kernels.memory import Memory
 from fusec.kernels.table import TILE_OPS
 from fusec.runtime.extern import run_extern
 from fusec.runtime.request import Choice
 from fusec.runtime.tile.executor import NativeRequest, Wanted
-from fusec.runtime.weights import plain_array
 
 __all__ = ["ReferenceExecutor"]
 
@@ -83,8 +82,8 @@ class ReferenceExecutor:
         buffers = [_buffer(b, wanted, inputs) for b in lowered.buffers]
         memory = Memory(buffers, symbols)
         for stage in lowered.stages:
-            if stage.op is TileOp.EXTERN:
-                _extern(stage, lowered, wanted, buffers)
+            if stage.extern is not None:
+                run_extern(stage.extern, memory.array, stage.writes, symbols)
             else:
                 folder = TILE_OPS[stage.op]
                 import_module(f"{folder.package}.{folder.reference}").run(stage, memory)
@@ -103,12 +102,3 @@ def _buffer(buffer: Buffer, wanted: Wanted, inputs: Sequence[np.ndarray]) -> np.
     # All bits set: NaN in every float, so that what is read before it is written shows.
     elements = value(buffer.elements, wanted.extents)
     return np.full(elements * dtype.itemsize, 0xFF, np.uint8).view(dtype)
-
-
-def _extern(stage: Stage, lowered: Lowered, wanted: Wanted, buffers: Sequence[np.ndarray]) -> None:
-    """Run a stage through PyTorch, which reads weights as they were before they were packed."""
-    assert stage.extern is not None
-    plain = list(buffers)
-    for slot, blob in zip(lowered.weights, wanted.choice.weights, strict=True):
-        plain[slot] = plain_array(blob).reshape(-1)
-    run_extern(stage.extern, Memory(plain, wanted.extents).array, stage.writes, wanted.extents)

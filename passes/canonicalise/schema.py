@@ -27,6 +27,12 @@ _IGNORED: Final = frozenset(
 _ROUNDED: Final = frozenset({"eps", "negative_slope", "scale", "alpha", "beta", "lambd"})
 """Float parameters used in arithmetic with the tensor; others (resize factors) stay exact."""
 
+_AXES: Final = frozenset({"dim", "dims", "dim0", "dim1", "dim2"})
+"""Parameters that are axes."""
+
+_COUNTS: Final = frozenset({"aten::tile"})
+"""Operators that call something else `dims`: how often to repeat each axis."""
+
 _EXTRA_AXIS: Final = frozenset(
     {"aten::unsqueeze", "aten::stack", "aten::unsqueeze_copy", "aten::diag_embed"}
 )
@@ -140,7 +146,7 @@ def _normal(target: Target, parameter: Parameter, bound: Mapping[str, Any], resu
         return parameter.default
     if value is None or isinstance(value, fx.Node):
         return value
-    if parameter.name in ("dim", "dims", "dim0", "dim1", "dim2") and "int" in parameter.kind:
+    if parameter.name in _AXES and "int" in parameter.kind and _name(target) not in _COUNTS:
         return _axes(target, value, bound)
     if isinstance(value, list | tuple) or (isinstance(value, int) and parameter.length):
         return _at_length(parameter, value)

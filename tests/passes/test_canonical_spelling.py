@@ -316,3 +316,10 @@ def test_copies_and_dropout_outside_training_are_dropped():
     exp.args = (kept,)
     canonical, _ = canonicalise(program, check=True)
     assert operators(canonical) == ["relu", "dropout", "exp"]
+
+
+@pytest.mark.parametrize("times", [(3,), (2, 5), (1, 4), (2, 1, 1, 3)])
+def test_repeats_of_a_tile_are_no_axes(times):
+    x = torch.randn(2, 4)
+    program, _ = checked(Function(lambda t: torch.tile(t, times) * 2), x)
+    assert torch.equal(program.graph(x)[0], torch.tile(x, times) * 2)

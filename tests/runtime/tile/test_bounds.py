@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from fusec_testing.liars import changed, spots
 from fusec_testing.programs import program_from
 from torch import nn
 
@@ -133,26 +134,6 @@ def test_a_true_template_passes(template):
     lowered = lower(template, strict=True)
     check_bounds(lowered, {})
     check_bounds(fuse(lowered)[0], {})
-
-
-def spots(value, path=()):
-    """Paths to all integers of a template's body."""
-    if type(value) is int:
-        yield path
-    elif isinstance(value, tuple):
-        for i, item in enumerate(value):
-            yield from spots(item, (*path, i))
-    elif hasattr(value, "__dataclass_fields__"):
-        for name in value.__dataclass_fields__:
-            yield from spots(getattr(value, name), (*path, name))
-
-
-def changed(value, path, new):
-    if not path:
-        return new
-    if isinstance(value, tuple):
-        return (*value[: path[0]], changed(value[path[0]], path[1:], new), *value[path[0] + 1 :])
-    return replace(value, **{path[0]: changed(getattr(value, path[0]), path[1:], new)})
 
 
 def references_are_earlier(template):

@@ -11,9 +11,9 @@ from torch import nn
 
 
 class Classifier(nn.Module):
-    """Three convolutions with batch norm and a linear head, for 32 x 32 colour images."""
+    """Convolutions with batch norm and a linear head, for 32 x 32 colour images."""
 
-    def __init__(self, widths: tuple[int, int, int] = (16, 32, 64)) -> None:
+    def __init__(self, widths: tuple[int, ...] = (16, 32, 64)) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3
@@ -33,20 +33,20 @@ class Classifier(nn.Module):
 class Block(nn.Module):
     """One post-norm transformer layer, as in BERT."""
 
-    def __init__(self, width: int, heads: int, hidden: int) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, eps: float = 1e-5) -> None:
         super().__init__()
         self.heads = heads
         self.qkv = nn.ModuleList(nn.Linear(width, width) for _ in range(3))
         self.out = nn.Linear(width, width)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm1, self.norm2 = nn.LayerNorm(width, eps=eps), nn.LayerNorm(width, eps=eps)
         self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return activations of the same shape, [rows, tokens, width]."""
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Return activations of the same shape, [rows, tokens, width]; a true mask attends."""
         rows, tokens, width = x.shape
         split = (rows, tokens, self.heads, width // self.heads)
         q, k, v = (layer(x).view(split).transpose(1, 2) for layer in self.qkv)
-        attended = nn.functional.scaled_dot_product_attention(q, k, v)
+        attended = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         x = self.norm1(x + self.out(attended.transpose(1, 2).reshape(rows, tokens, width)))
         y: torch.Tensor = self.norm2(x + self.down(nn.functional.gelu(self.up(x))))
         return y

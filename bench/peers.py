@@ -10,6 +10,7 @@ import torch
 from given import Given, Inputs, Models, Sources, arguments
 from harness import Impl, Outputs, Setup, Took
 from sessions import onnxruntime_sessions, openvino_models
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import fusec
@@ -179,9 +180,14 @@ def limit(threads: int, n_bytes: float) -> Impl:
 
 
 def weight_bytes(models: Models, inputs: Inputs) -> float:
-    """Return how many bytes the weights of those members have that are asked."""
-    asked = [models[name] for name in inputs]
-    tensors = {id(t): t for model in asked for t in (*model.parameters(), *model.buffers())}
+    """Return how many bytes of weights those members read that are asked; tables are not."""
+    layers = [layer for name in inputs for layer in models[name].modules()]
+    tensors = {
+        id(t): t
+        for layer in layers
+        if not isinstance(layer, nn.Embedding)
+        for t in (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
+    }
     return float(sum(t.nbytes for t in tensors.values()))
 
 

@@ -105,11 +105,13 @@ def _step(name: str, args: list[Array]) -> Array:
 
 
 def _cast(x: Array, kind: str) -> Array:
-    return np.not_equal(x, 0) if kind == "b8" else x.astype(_NUMPY[kind])
+    cast: Array = np.not_equal(x, 0) if kind == "b8" else x.astype(_NUMPY[kind])
+    return cast
 
 
 def _clip(x: Array) -> Array:
-    return np.clip(x + 3, 0, 6)
+    clipped: Array = np.clip(x + 3, 0, 6)
+    return clipped
 
 
 def _softplus(x: Array) -> Array:

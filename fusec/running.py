@@ -18,6 +18,10 @@ from fusec.runtime.request import Request
 __all__ = ["build_kernels", "default_executor", "native_supported", "runner"]
 
 
+_PROVE = "FUSEC_VALIDATE"
+"""Environment variable: anything but 0 makes plans prove every tile program before it runs."""
+
+
 def default_executor() -> Executor:
     """Choose for who does not: native code where it can be made."""
     return Executor.CPU if native_supported() else Executor.ISOLATED
@@ -73,7 +77,9 @@ def build_kernels(
 def _native(threads: int | None, stages: Stages) -> ThroughNative:
     from fusec.runtime.tile.executor import NativeExecutor
 
-    tiles = NativeExecutor(stages.of, threads or len(os.sched_getaffinity(0)), run_extern)
+    workers = threads or len(os.sched_getaffinity(0))
+    proved = os.environ.get(_PROVE, "0") not in ("", "0")
+    tiles = NativeExecutor(stages.of, workers, run_extern, proved=proved)
     others = _Later(lambda: _through_torch(Executor.ISOLATED, threads))
     return ThroughNative(tiles, stages.has, others)
 

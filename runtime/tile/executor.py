@@ -118,6 +118,8 @@ class NativeExecutor:
         lowered: Callable[[Template], Lowered],
         threads: int,
         run_extern: RunExtern,
+        *,
+        proved: bool = False,
     ) -> None:
         """Make an executor.
 
@@ -125,8 +127,9 @@ class NativeExecutor:
             lowered: template -> stages; injected, since the runtime does not know the passes.
             threads: workers of a run.
             run_extern: runs what has no kernel.
+            proved: prove every program before it runs first; for tests and for finding faults.
         """
-        self._lowered, self._threads = lowered, threads
+        self._lowered, self._threads, self._proved = lowered, threads, proved
         self._codes: LockedCache[TemplateCode] = LockedCache(limit=None)
         self._bindings: LockedCache[Binding] = LockedCache(limit=128)
         self._prepared: LockedCache[Prepared] = LockedCache(limit=64)
@@ -164,6 +167,8 @@ class NativeExecutor:
             for w in wanted
         ]
         program = build(parts, self._threads, self._address)
+        if self._proved:
+            _prove(program, parts)
         templates = [w.choice.template for w in wanted]
         rows = [w.rows for w in wanted]
         make = partial(Call, program, parts, templates, rows, self._address)
@@ -192,6 +197,14 @@ class NativeExecutor:
 
     def _address(self, kernel: str) -> int:
         return self._externs.address if kernel == EXTERN else address(kernel)
+
+
+def _prove(program: Program, parts: list[Part]) -> None:
+    from fusec.runtime.tile.tables import Tables
+    from fusec.runtime.tile.uses import uses_of
+    from fusec.runtime.tile.validate import validate
+
+    validate(program.table, uses_of(program, Tables(program, parts)))
 
 
 def _entries(key: Hashable) -> Sequence[tuple[Choice, int | None, object]]:

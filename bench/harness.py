@@ -257,7 +257,7 @@ def _figure(bench: str, case: str, figure: Figure, setup: Setup, threads: int) -
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".strip().splitlines()[0][:200]
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def limits(threads: int) -> list[Row]:

@@ -7,7 +7,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -18,6 +18,7 @@ from onnx import numpy_helper
 from torch import nn
 
 Contents = Mapping[str, bytes]
+Pool = Literal["one", "own", "defaults"]
 Arrays = tuple[np.ndarray, ...]
 _POOLS: set[int] = set()
 
@@ -99,15 +100,17 @@ def _joined(names: list[str]) -> Callable[[object], Outputs]:
 
 
 def onnxruntime_sessions(
-    contents: Contents, inputs: Inputs, threads: int, *, defaults: bool = False
+    contents: Contents, inputs: Inputs, threads: int, *, pool: Pool = "one"
 ) -> Impl:
     """One session per model.
 
     Args:
         contents: the members.
         inputs: a request for each.
-        threads: of one pool for all sessions, whose threads do not spin between requests.
-        defaults: instead each session has its own threads, as many as cores, which spin.
+        threads: of the pool.
+        pool: one for all sessions, whose threads do not spin between requests; or, in processes
+            that never make that one, each session's own without spinning; or what ONNX Runtime
+            does when told nothing: each its own, as many threads as cores, which spin.
     """
 
     def build() -> Callable[[], object]:
@@ -115,13 +118,16 @@ def onnxruntime_sessions(
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        if not defaults:
+        if pool == "one":
             # The size of the global pool is fixed once per process; so is a bench's thread count.
             if threads not in _POOLS:
                 onnxruntime.set_global_thread_pool_sizes(threads, 1)
                 _POOLS.add(threads)
             options.use_per_session_threads = False
             options.add_session_config_entry("session.force_spinning_stop", "1")
+        elif pool == "own":
+            options.intra_op_num_threads = threads
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         sessions = []
         for name, content in contents.items():
             session = onnxruntime.InferenceSession(content, options)

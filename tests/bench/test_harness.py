@@ -94,7 +94,7 @@ def test_a_failing_peer_is_a_row_with_its_reason(harness) -> None:  # type: igno
     assert found["good", "run"].difference == 0.25
     assert found["good", "run"].n >= 3
     assert found["bad", "run"].p50 is None
-    assert found["bad", "run"].note == "RuntimeError: cannot do this"
+    assert found["bad", "run"].note == "RuntimeError: cannot do this more"
 
 
 def test_a_missing_member_is_no_answer(harness) -> None:  # type: ignore[no-untyped-def]

@@ -243,6 +243,8 @@ def _stage(
     loaded = {v.slot for v in (*reads, *program.operands) if v is not None}
     if not loaded.isdisjoint(w.slot for w in writes):
         return No("reads the buffer that it would write")
+    if not loaded.isdisjoint(w.slot for w in producer.writes):
+        return No("the consumer sees the result in several ways")
     rows = _rows(producer, consumer)
     trivial = not program.steps and len(writes) == 1
     if tile is not None:

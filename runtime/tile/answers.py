@@ -1,7 +1,9 @@
 """Inputs into address tables, outputs out of blocks: where rows of requests meet instances."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -10,7 +12,12 @@ from fusec.ir.extents import value
 from fusec.ir.template import Template
 from fusec.runtime.tile.layout import Class
 
-__all__ = ["Ports", "input_rows"]
+__all__ = ["Memory", "Ports", "input_rows"]
+
+_OWN_MEMORY_BYTES = 1 << 16
+
+Memory: TypeAlias = "np.ndarray | list[np.ndarray]"
+"""An output of a class: [instances, ...], or one such array per request."""
 
 
 def input_rows(array: np.ndarray, axis: int | None, count: int) -> np.ndarray:
@@ -114,35 +121,59 @@ class Ports:
                 block[:, :, slot] = starts[self._part_of] + self._step_in_part * size
         return held
 
-    def enter_outputs(self, block: np.ndarray) -> list[np.ndarray]:
-        """Allocate a block per output, instances one after another, and enter the addresses."""
-        blocks = []
+    def enter_outputs(self, block: np.ndarray, *, together: bool) -> list[Memory]:
+        """Allocate memory for every output, instances one after another, and enter addresses.
+
+        Small answers of all requests share one block; a large one has memory of its own, so that
+        keeping it does not keep all others alive.
+
+        Args:
+            block: the class's rows of the address tables.
+            together: some group spans requests, so that their outputs have to lie together.
+        """
+        given: list[Memory] = []
         for slot, size, out in zip(
             self.output_slots, self._output_bytes, self._outputs, strict=True
         ):
-            memory = np.empty((self.cls.instances, *out.shape), dtype=out.dtype)
-            block[:, :, slot] = memory.ctypes.data + self._steps * size
-            blocks.append(memory)
-        return blocks
+            if together or size < _OWN_MEMORY_BYTES or len(self.rows) == 1:
+                memory = np.empty((self.cls.instances, *out.shape), dtype=out.dtype)
+                block[:, :, slot] = memory.ctypes.data + self._steps * size
+                given.append(memory)
+                continue
+            counts = np.diff(self.cls.starts).tolist()
+            own = [np.empty((n, *out.shape), dtype=out.dtype) for n in counts]
+            starts = np.array([m.ctypes.data for m in own], dtype=np.int64)
+            block[:, :, slot] = starts[self._part_of] + self._step_in_part * size
+            given.append(own)
+        return given
 
-    def answers(self, blocks: Sequence[np.ndarray]) -> list[tuple[np.ndarray, ...]]:
+    def answers(self, outputs: Sequence[Memory]) -> list[tuple[np.ndarray, ...]]:
         """Give each request's outputs, rows joined along their batch axes."""
+        if not outputs:
+            return [()] * len(self.rows)
         if self._single:
-            if not blocks:
-                return [()] * len(self.rows)
-            each = [
-                m if out.shape else [m[i, ...] for i in range(len(m))]
-                for m, out in zip(blocks, self._outputs, strict=True)
-            ]
-            return list(zip(*each, strict=True))
-        starts = self.cls.starts
+            return list(zip(*map(_first_of_each, outputs), strict=True))
+        parts = [self._by_part(memory) for memory in outputs]
         return [
             tuple(
-                _joined(memory[a:b], out.axis, rows)
-                for memory, out in zip(blocks, self._outputs, strict=True)
+                _joined(part[i], out.axis, rows)
+                for part, out in zip(parts, self._outputs, strict=True)
             )
-            for a, b, rows in zip(starts[:-1], starts[1:], self.rows, strict=True)
+            for i, rows in enumerate(self.rows)
         ]
+
+    def _by_part(self, memory: Memory) -> list[np.ndarray]:
+        if isinstance(memory, list):
+            return memory
+        starts = self.cls.starts
+        return [memory[a:b] for a, b in itertools.pairwise(starts)]
+
+
+def _first_of_each(memory: Memory) -> "list[np.ndarray] | np.ndarray":
+    """Give the first instance of each request, as arrays even if they have no axes."""
+    if isinstance(memory, list):
+        return [own[0, ...] for own in memory]
+    return memory if memory.ndim > 1 else [memory[i, ...] for i in range(len(memory))]
 
 
 def _joined(instances: np.ndarray, axis: int | None, rows: int | None) -> np.ndarray:

@@ -14,7 +14,8 @@ from fusec.kernels.library import address
 __all__ = ["ArrayReader", "readable"]
 
 _SPEC_WORDS = 12
-_READ = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 5)
+_READ = ctypes.PYFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 5)
+"""With the interpreter's lock held: it reads Python objects."""
 
 
 class ArrayReader:

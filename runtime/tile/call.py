@@ -7,7 +7,7 @@ import numpy as np
 from fusec.ir.errors import KernelError
 from fusec.ir.template import Template
 from fusec.runtime.pool import Pool
-from fusec.runtime.tile.answers import Ports
+from fusec.runtime.tile.answers import Memory, Ports
 from fusec.runtime.tile.build import Program
 from fusec.runtime.tile.engine import Job, Status, Word
 from fusec.runtime.tile.layout import Part
@@ -99,7 +99,6 @@ class Call:
         Raises:
             KernelError: a kernel reports bad data.
         """
-        region = arenas.take(self._tables.n_bytes)
         held: list[np.ndarray] = []
         outputs = []
         for cls, ports, block, together in zip(
@@ -110,11 +109,12 @@ class Call:
             else:
                 given = [inputs[p] for p in cls.parts]
                 held += ports.enter_inputs(block, given, together=together)
-            outputs.append(ports.enter_outputs(block))
-        self._tables.settle(region)
-        self.job.words[Word.SCRATCH] = region.address + self._tables.scratch_start
-        self.job.words[Word.SCRATCH_STRIDE] = self._tables.scratch_stride
+            outputs.append(ports.enter_outputs(block, together=together))
+        region = arenas.take(self._tables.n_bytes)
         try:
+            self._tables.settle(region)
+            self.job.words[Word.SCRATCH] = region.address + self._tables.scratch_start
+            self.job.words[Word.SCRATCH_STRIDE] = self._tables.scratch_stride
             while pool.run(self.job, self.program.workers) is Status.RETREATED:
                 self.job.lower_retreat()
         except BaseException:
@@ -129,7 +129,7 @@ class Call:
             raise KernelError(STATUS_TEXTS.get(code, f"a kernel reports {code}"))
         return self._in_order(outputs)
 
-    def _in_order(self, outputs: Sequence[Sequence[np.ndarray]]) -> list[tuple[np.ndarray, ...]]:
+    def _in_order(self, outputs: Sequence[Sequence[Memory]]) -> list[tuple[np.ndarray, ...]]:
         if self._is_ordered:
             return self._ports[0].answers(outputs[0])
         ordered: list[tuple[np.ndarray, ...]] = [()] * self._n_requests

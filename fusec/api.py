@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusec.artifact import read_plan_file
 from fusec.ir.errors import ConfigError
-from fusec.ir.plan import Executor, PlanData
+from fusec.ir.plan import Executor, PlanData, WeightStorage
 from fusec.plan import Plan
 from fusec.running import default_executor, native_supported
 
@@ -26,6 +26,7 @@ def compile(
     bind: Mapping[str, Any] | None = None,
     threads: int | None = None,
     executor: str | None = None,
+    weights: str | None = None,
 ) -> Plan:
     """Compile models together: like ones share one template, each keeps its own weights.
 
@@ -42,6 +43,10 @@ def compile(
         threads: while this plan runs; None takes all cores, or with PyTorch its own number.
         executor: "cpu" (default where it can run): native code, bytes never depend on company;
             "isolated": PyTorch, the same promise; "merged": PyTorch, bits may depend on company.
+        weights: None: as the models have them. "bfloat16", with native code only: float32 weights
+            of linear layers are rounded to it and take half the memory and traffic; sums stay
+            float32. Answers change by what the weights are rounded by, some 0.2 %. The plan keeps
+            to it: members added later and plans loaded from its file, too.
 
     Raises:
         ConfigError: bad input. ImportFailed: a model cannot be imported; the message names it.
@@ -54,7 +59,7 @@ def compile(
         "symbols": _by_model("symbols", symbols, models),
         "batch_axes": _by_model("batch_axes", batch_axes, models),
     }
-    plan = Plan(_empty(threads, executor))
+    plan = Plan(_empty(threads, executor, weights))
     for name, source in models.items():
         given = {key: table.get(name, table.get("*")) for key, table in options.items()}
         plan.add(name, source, bind=_bound(name, bind, models), **given)
@@ -87,16 +92,32 @@ def load(
     )
 
 
-def _empty(threads: int | None, executor: str | None) -> PlanData:
+def _empty(threads: int | None, executor: str | None, weights: str | None) -> PlanData:
+    chosen = default_executor() if executor is None else _executor(executor)
     return PlanData(
         templates={},
         forms={},
         structures={},
         members={},
         weights={},
-        executor=default_executor() if executor is None else _executor(executor),
+        executor=chosen,
         threads=None if threads is None else _threads(threads),
+        weight_storage=None if weights is None else _storage(weights, chosen),
     )
+
+
+def _storage(name: str, executor: Executor) -> WeightStorage:
+    try:
+        storage = WeightStorage(name)
+    except ValueError as e:
+        known = ", ".join(repr(str(x)) for x in WeightStorage)
+        raise ConfigError(f"weights {name!r} is not known; give {known}, or nothing") from e
+    if executor is not Executor.CPU:
+        raise ConfigError(
+            f"weights {name!r} needs native code, but the executor is {str(executor)!r}; compile "
+            'with executor="cpu", or leave weights out'
+        )
+    return storage
 
 
 def _executor(name: str) -> Executor:

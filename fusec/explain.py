@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fusec.ir.plan import Executor, Member, PlanData, Refusal
+from fusec.ir.plan import Executor, Member, PlanData, Refusal, WeightStorage
 from fusec.ir.template import RowsKind, Template, TensorSpec
 from fusec.passes.group import group, refusals
 
@@ -53,6 +53,8 @@ class GroupInfo:
     """Programs beside this template, for extents of 1 and others that it does not serve."""
     weight_bytes: int
     """Bytes of all members' packed weights, equal ones once."""
+    rounded_bytes: int
+    """Bytes among them in the plan's weight storage: rounded. The rest is as the models have it."""
     merge: MergeInfo | None
     """How merged mode runs it; None in other modes and for groups of one."""
     native: NativeInfo | None
@@ -69,6 +71,8 @@ class Explanation:
     """Printable account of a plan; `to_json` gives it as data."""
 
     executor: Executor
+    weight_storage: WeightStorage | None
+    """In what weights are stored that kernels can read so; None: as the models have them."""
     groups: tuple[GroupInfo, ...]
     refusals: tuple[Refusal, ...]
     notes: tuple[str, ...]
@@ -84,6 +88,8 @@ class Explanation:
         models = sum(g.size for g in self.groups)
         lines = [f"{_count(models, 'model')} in {_count(len(self.groups), 'group')}"]
         lines.append(f"executor: {self.executor} ({_EXECUTOR_TEXT[self.executor]})")
+        if self.weight_storage is not None:
+            lines.append(f"weights:  {_storage_text(self.groups, self.weight_storage)}")
         for i, info in enumerate(self.groups):
             lines += ["", *_group_lines(i, info)]
         if self.refusals:
@@ -126,6 +132,7 @@ def explain(
     ]
     return Explanation(
         executor=plan.executor,
+        weight_storage=plan.weight_storage,
         groups=tuple(infos),
         refusals=refusals(templates),
         notes=_notes(plan),
@@ -144,6 +151,7 @@ def _group_info(
     native: NativeInfo | None,
 ) -> GroupInfo:
     hashes = {w for n in names for v in plan.members[n].variants for w in v.weights}
+    blobs = [plan.weights[h] for h in hashes]
     member = plan.members[names[0]]
     outputs = [template.body.spec_of(r) for r in template.body.results]
     return GroupInfo(
@@ -164,10 +172,20 @@ def _group_info(
             *template.constraints,
         ),
         other_extents=max(len(plan.members[n].variants) for n in names) - 1,
-        weight_bytes=sum(plan.weights[h].data.nbytes for h in hashes),
+        weight_bytes=sum(b.data.nbytes for b in blobs),
+        rounded_bytes=sum(b.data.nbytes for b in blobs if b.layout.stored is not None),
         merge=merge,
         native=native,
     )
+
+
+def _storage_text(groups: tuple[GroupInfo, ...], storage: WeightStorage) -> str:
+    share = _share(sum(g.rounded_bytes for g in groups), sum(g.weight_bytes for g in groups))
+    return f"{storage}, {share}: those of matrix products, summed in float32; the rest as it is"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / 1e6:.2f} of {whole / 1e6:.2f} MB ({part / max(1, whole):.0%})"
 
 
 def _port(name: str, spec: object, axis: int | None) -> str:
@@ -200,6 +218,8 @@ def _group_lines(index: int, info: GroupInfo) -> list[str]:
         f"  outputs:   {'; '.join(info.outputs)}",
         f"  rows:      {_ROWS_TEXT[info.rows]}",
     ]
+    if info.rounded_bytes:
+        lines.append(f"  rounded:   {_share(info.rounded_bytes, info.weight_bytes)} of weights")
     if info.symbols:
         lines.append(f"  extents:   {'; '.join(info.symbols)}")
     if info.other_extents:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fusec.ir.errors import UnsupportedError
+from fusec.ir.plan import WeightStorage
 from fusec.ir.stage import Layout, Lowered, plain_layout
 from fusec.ir.template import Template, TensorSpec
 from fusec.passes.fuse import fuse
@@ -22,7 +23,9 @@ class _Staged:
 class Stages:
     """What templates are lowered to."""
 
-    def __init__(self) -> None:
+    def __init__(self, weight_storage: WeightStorage | None = None) -> None:
+        """Take in what packed weights are stored; None is as they are."""
+        self._storage = weight_storage
         self._made: LockedCache[_Staged] = LockedCache(limit=None)
 
     def of(self, template: Template) -> Lowered:
@@ -51,7 +54,7 @@ class Stages:
         return plain_layouts(template) if lowered is None else lowered.layouts
 
     def _staged(self, template: Template) -> _Staged:
-        return self._made.get(template.key, lambda: _stage(template))
+        return self._made.get(template.key, lambda: _stage(template, self._storage))
 
 
 def plain_layouts(template: Template) -> Sequence[Layout]:
@@ -63,9 +66,9 @@ def plain_layouts(template: Template) -> Sequence[Layout]:
     )
 
 
-def _stage(template: Template) -> _Staged:
+def _stage(template: Template, storage: WeightStorage | None) -> _Staged:
     try:
-        lowered, _ = fuse(lower(template))
+        lowered, _ = fuse(lower(template, stored=storage))
     except UnsupportedError as e:
         return _Staged(None, str(e))
     return _Staged(lowered, "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusec.artifact import write_plan
 from fusec.ir.errors import ConfigError, FusecError, GuardBroken, KernelError, UnsupportedError
-from fusec.ir.plan import Executor, Member, PlanData
+from fusec.ir.plan import Executor, Member, PlanData, WeightStorage
 from fusec.ir.records import Json
 from fusec.lowering import Stages, plain_layouts
 from fusec.registry import Registry
@@ -39,9 +39,11 @@ class Plan:
     def __init__(self, data: PlanData, profile: Json = None) -> None:
         """Make a plan from data; users call `fusec.compile` or `fusec.load`."""
         self._profile = profile
-        self._stages = Stages()
+        self._stages = Stages(data.weight_storage)
         native = data.executor is Executor.CPU
-        self._layouts = self._stages.layouts if native else plain_layouts
+        # Rounded weights are the plan's: models that join while PyTorch runs it get them, too.
+        packed = native or data.weight_storage is not None
+        self._layouts = self._stages.layouts if packed else plain_layouts
         self._runner = runner(data.executor, data.threads, self._stages)
         self._calls = Calls()
         self._registry = Registry(repacked(data, self._layouts) if native else data)
@@ -220,6 +222,11 @@ class Plan:
     def executor(self) -> Executor:
         """How the plan runs."""
         return self._registry.executor
+
+    @property
+    def weight_storage(self) -> WeightStorage | None:
+        """In what packed weights are stored; None: as the models have them."""
+        return self._registry.weight_storage
 
     def __len__(self) -> int:
         return len(self._registry)

@@ -9,7 +9,16 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any, TypeVar
 
 from fusec.ir.errors import ConfigError
-from fusec.ir.plan import Blob, Executor, Form, Member, PlanData, Structure, Variant
+from fusec.ir.plan import (
+    Blob,
+    Executor,
+    Form,
+    Member,
+    PlanData,
+    Structure,
+    Variant,
+    WeightStorage,
+)
 from fusec.ir.template import Template
 from fusec.runtime.request import Choice, Target
 
@@ -33,6 +42,7 @@ class Registry:
         self._structures = dict(data.structures)
         self._executor = data.executor
         self._threads = data.threads
+        self._weight_storage = data.weight_storage
         self._version = 0
         for name, member in data.members.items():
             self._enter(name, member)
@@ -135,6 +145,7 @@ class Registry:
                 weights=dict(self._weights),
                 executor=self._executor,
                 threads=self._threads,
+                weight_storage=self._weight_storage,
             )
 
     @property
@@ -146,6 +157,11 @@ class Registry:
     def threads(self) -> int | None:
         """Threads while the plan runs; None: as many as there are, or as torch has."""
         return self._threads
+
+    @property
+    def weight_storage(self) -> WeightStorage | None:
+        """In what packed weights are stored; None: as the models have them."""
+        return self._weight_storage
 
     @property
     def version(self) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from fusec.ir.dtypes import numpy_dtype
 from fusec.ir.errors import ConfigError
 from fusec.ir.plan import Blob, PlanData, Variant, blob_hash
-from fusec.ir.stage import Layout, LayoutKind
+from fusec.ir.stage import Layout, LayoutKind, stored_dtype
 from fusec.ir.template import Template, TensorSpec
 from fusec.kernels.gemm.pack import pack, unpack
 from fusec.runtime.arrays import array_of, dtype_of, tensor_of_array
@@ -44,7 +44,8 @@ def plain_array(blob: Blob) -> np.ndarray:
 
     Cost: nothing for a plain blob, a copy for a packed one.
     """
-    flat = np.frombuffer(blob.data, dtype=numpy_dtype(blob.spec.dtype))
+    dtype = stored_dtype(blob.layout, blob.spec.dtype)
+    flat = np.frombuffer(blob.data, dtype=numpy_dtype(dtype))
     return unpack(blob.layout, [int(d) for d in blob.spec.shape], flat)
 
 

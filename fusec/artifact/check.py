@@ -11,7 +11,7 @@ from fusec.artifact.body import (
     tuples,
 )
 from fusec.artifact.weights import check_weights
-from fusec.ir.plan import Executor, Form, Member, PlanData, Structure, Variant
+from fusec.ir.plan import Executor, Form, Member, PlanData, Structure, Variant, WeightStorage
 from fusec.ir.template import Guard, Predicate, Recipe, RowsKind, Symbol, Template, TensorSpec
 
 __all__ = ["check_plan", "check_template"]
@@ -37,6 +37,8 @@ def check_plan(plan: PlanData) -> None:
         raise Flaw("executor", f"got {plan.executor!r}")
     if plan.threads is not None and (type(plan.threads) is not int or plan.threads < 1):
         raise Flaw("threads", f"got {plan.threads!r}, wanted a positive integer or nothing")
+    if plan.weight_storage is not None and not isinstance(plan.weight_storage, WeightStorage):
+        raise Flaw("weight storage", f"got {plan.weight_storage!r}")
 
 
 def check_template(template: object) -> Template:

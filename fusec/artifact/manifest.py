@@ -3,7 +3,7 @@
 {"templates": [[key, Template]], "forms": [[hash, Form]],
  "structures": [[hash, Structure]], "members": [[name, Member]],
  "kinds": [[TensorSpec, Layout]], "weights": [[hash, offset, length, number of its kind]],
- "executor": Executor, "threads": 2,
+ "executor": Executor, "threads": 2, "weight_storage": WeightStorage or null,
  "profile": ..., "explain": ...}
 
 Offsets count from the first weight, so the manifest does not depend on its own length. Pairs,
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from fusec.artifact.layout import align
 from fusec.ir.errors import ArtifactError
-from fusec.ir.plan import Executor, Form, Member, PlanData, Structure, Variant
+from fusec.ir.plan import Executor, Form, Member, PlanData, Structure, Variant, WeightStorage
 from fusec.ir.records import Json, from_json, to_json
 from fusec.ir.stage import Layout, LayoutKind
 from fusec.ir.template import (
@@ -56,10 +56,12 @@ _RECORDS = {
         Template,
         TensorSpec,
         Variant,
+        WeightStorage,
     )
 }
 _TABLES = ("templates", "forms", "structures", "members")
-_PARTS = (*_TABLES, "kinds", "weights", "executor", "threads", "profile", "explain")
+_SETTINGS = ("executor", "threads", "weight_storage")
+_PARTS = (*_TABLES, "kinds", "weights", *_SETTINGS, "profile", "explain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Manifest:
     weights: Mapping[str, Entry]
     executor: object
     threads: object
+    weight_storage: object
     profile: Json
     explain: Json
 
@@ -114,6 +117,7 @@ def encode(plan: PlanData, *, profile: Json, explain: Json) -> bytes:
         "weights": [[key, e.offset, e.length, kinds[e.spec, e.layout]] for key, e in weights],
         "executor": to_json(plan.executor),
         "threads": plan.threads,
+        "weight_storage": to_json(plan.weight_storage),
         "profile": profile,
         "explain": explain,
     }
@@ -152,6 +156,7 @@ def decode(data: Json) -> Manifest:
             weights=_entries(data["weights"], _kinds(data["kinds"])),
             executor=_record(data["executor"]),
             threads=data["threads"],
+            weight_storage=_record(data["weight_storage"]),
             profile=data["profile"],
             explain=data["explain"],
         )

@@ -138,6 +138,7 @@ def _plan(manifest: Manifest, blobs: Mapping[str, Blob]) -> PlanData:
         weights=blobs,
         executor=manifest.executor,  # type: ignore[arg-type]
         threads=manifest.threads,  # type: ignore[arg-type]
+        weight_storage=manifest.weight_storage,  # type: ignore[arg-type]
     )
 
 

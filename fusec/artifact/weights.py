@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from fusec.artifact.body import MAX_EXTENT, MAX_RANK, Flaw, check_spec, tuples
 from fusec.ir.dtypes import itemsize_bytes
-from fusec.ir.plan import Blob
-from fusec.ir.stage import Layout, LayoutKind, packed_elements, plain_layout
+from fusec.ir.plan import Blob, WeightStorage
+from fusec.ir.stage import Layout, LayoutKind, packed_elements, plain_layout, stored_dtype
 from fusec.ir.template import TensorSpec
 
 __all__ = ["check_weights"]
@@ -42,10 +42,21 @@ def _bytes_of(spec: object, layout: object, where: str) -> int:
         raise Flaw(where, "a weight's extents are numbers")
     if math.prod(d for d in extents if d) * itemsize_bytes(spec.dtype) > MAX_EXTENT:
         raise Flaw(where, "shape is larger than any memory")
-    elements = packed_elements(_check_layout(layout, extents, where))
-    if elements * itemsize_bytes(spec.dtype) > MAX_EXTENT:
+    checked = _check_layout(layout, extents, where)
+    _check_stored(checked, spec.dtype, where)
+    n_bytes = packed_elements(checked) * itemsize_bytes(stored_dtype(checked, spec.dtype))
+    if n_bytes > MAX_EXTENT:
         raise Flaw(where, "layout is larger than any memory")
-    return elements * itemsize_bytes(spec.dtype)
+    return n_bytes
+
+
+def _check_stored(layout: Layout, dtype: str, where: str) -> None:
+    """Check that a weight of another dtype than its own is one that can be unpacked."""
+    if layout.stored is None:
+        return
+    fits = layout.kind is LayoutKind.PANELS and dtype == "float32"
+    if layout.stored != WeightStorage.BFLOAT16 or not fits:
+        raise Flaw(where, f"{layout.kind} of {dtype} cannot be stored as {layout.stored!r}")
 
 
 def _check_layout(layout: object, extents: list[int], where: str) -> Layout:

@@ -10,7 +10,7 @@ from fusec.cli.options import PerInput
 from fusec.cli.output import progress
 from fusec.cli.sources import Found
 from fusec.ir.errors import ConfigError, FusecError
-from fusec.ir.plan import Executor
+from fusec.ir.plan import Executor, WeightStorage
 
 __all__ = ["Built", "Choices", "Failure", "build"]
 
@@ -25,6 +25,7 @@ class Choices:
     examples: PerInput
     executor: Executor | None
     threads: int | None
+    weights: WeightStorage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,9 @@ def build(found: Found, choices: Choices, *, skip_failed: bool) -> Built:
     failures: list[Failure] = []
     with progress(len(found.models)) as show:
         show("loading PyTorch", 0)
-        plan = fusec.compile({}, executor=choices.executor, threads=choices.threads)
+        plan = fusec.compile(
+            {}, executor=choices.executor, threads=choices.threads, weights=choices.weights
+        )
         check_all_used("--bind", choices.bind, found.models)
         check_all_used("--symbol", choices.symbols, found.models)
         check_all_used("--batch-axis", choices.batch_axes, found.models)

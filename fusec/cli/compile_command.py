@@ -21,6 +21,7 @@ from fusec.cli.options import (
     RecursiveOption,
     SymbolOption,
     ThreadsOption,
+    WeightsOption,
     parse_batch_axes,
     parse_bind,
     parse_symbols,
@@ -43,6 +44,7 @@ def compile_models(
     examples: ExamplesOption = None,
     executor: ExecutorOption = None,
     threads: ThreadsOption = None,
+    weights: WeightsOption = None,
     skip_failed: Annotated[
         bool, typer.Option("--skip-failed", help="Leave out models that cannot be imported.")
     ] = False,
@@ -60,6 +62,7 @@ def compile_models(
         examples={} if examples is None else read_arrays(examples),
         executor=executor,
         threads=threads,
+        weights=weights,
     )
     # Known only after minutes of work otherwise.
     if not output.absolute().parent.is_dir():

@@ -16,7 +16,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from fusec.cli.sources import NameFrom
-from fusec.ir.plan import Executor
+from fusec.ir.plan import Executor, WeightStorage
 
 __all__ = [
     "BatchAxisOption",
@@ -29,6 +29,7 @@ __all__ = [
     "RecursiveOption",
     "SymbolOption",
     "ThreadsOption",
+    "WeightsOption",
     "of_model",
     "parse_batch_axes",
     "parse_bind",
@@ -80,6 +81,14 @@ ExecutorOption = Annotated[
 ThreadsOption = Annotated[
     int | None,
     typer.Option(min=1, help="Threads of a run; all cores, or PyTorch's choice, if absent."),
+]
+
+WeightsOption = Annotated[
+    WeightStorage | None,
+    typer.Option(
+        help="Store weights of linear layers rounded to this: half the memory and traffic, "
+        "answers change a little. Native code only."
+    ),
 ]
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "Refusal",
     "Structure",
     "Variant",
+    "WeightStorage",
     "blob_hash",
     "plain_blob",
 ]
@@ -42,6 +43,13 @@ class Executor(StrEnum):
 
     MERGED = "merged"
     """PyTorch, members of a group in one merged program: faster for small models, other bits."""
+
+
+class WeightStorage(StrEnum):
+    """In what the native executor stores packed weights, if not as the models have them."""
+
+    BFLOAT16 = "bfloat16"
+    """Float32 weights rounded to nearest even, sums stay float32: half the memory and traffic."""
 
 
 class Reason(StrEnum):
@@ -159,6 +167,8 @@ class PlanData:
     """By content hash."""
     executor: Executor
     threads: int | None
+    weight_storage: WeightStorage | None = None
+    """Asked for when the plan was compiled; members that join later are stored so, too."""
 
 
 def plain_blob(spec: TensorSpec, data: memoryview) -> Blob:
@@ -179,6 +189,6 @@ def blob_hash(spec: TensorSpec, data: memoryview | bytes, layout: Layout | None 
     digest = hashlib.sha256(f"{spec.dtype}{spec.shape}".encode())
     if layout is not None and layout.kind is not LayoutKind.PLAIN:
         own = (layout.split, layout.order, layout.groups, layout.k, layout.n, layout.nr)
-        digest.update(f"{layout.kind}{own}".encode())
+        digest.update(f"{layout.kind}{own}{layout.stored or ''}".encode())
     digest.update(data)
     return digest.hexdigest()

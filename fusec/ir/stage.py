@@ -36,6 +36,7 @@ __all__ = [
     "dense",
     "packed_elements",
     "plain_layout",
+    "stored_dtype",
 ]
 
 
@@ -116,6 +117,8 @@ class Layout:
     nr: int
     split: tuple[int, ...] = ()
     """Shape in which `order` counts axes; () is the template's own."""
+    stored: str | None = None
+    """Dtype of the packed elements; None is the weight's own. Float32 panels may be "bfloat16"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +213,11 @@ class Lowered:
 def packed_elements(layout: Layout) -> int:
     """Count the elements of a packed weight, padding included."""
     return layout.groups * -(-layout.n // layout.nr) * layout.nr * layout.k
+
+
+def stored_dtype(layout: Layout, dtype: str) -> str:
+    """Give the dtype of the packed elements of a weight of some dtype."""
+    return layout.stored or dtype
 
 
 def plain_layout(shape: Sequence[int]) -> Layout:

@@ -20,7 +20,7 @@ from fusec.passes.lower.table import LOWERINGS
 __all__ = ["lower"]
 
 
-def lower(template: Template, *, strict: bool = False) -> Lowered:
+def lower(template: Template, *, strict: bool = False, stored: str | None = None) -> Lowered:
     """Lower a template.
 
     Rows without a lowering, or which their lowering refuses, become extern stages.
@@ -29,6 +29,7 @@ def lower(template: Template, *, strict: bool = False) -> Lowered:
         template: what to lower.
         strict: let a rule fail over what it did not foresee, so that tests see it. A file that
             was tampered with holds such rows; PyTorch then says what is wrong with them.
+        stored: "bfloat16" stores so the packed weights whose kernels read it.
 
     Raises:
         UnsupportedError: an input or result is no tensor, or a row can neither be lowered nor be
@@ -41,17 +42,19 @@ def lower(template: Template, *, strict: bool = False) -> Lowered:
     plain: set[int] = set()
     while True:
         try:
-            return _lower(template, settled, plain, strict)
+            return _lower(template, settled, plain, strict, stored)
         except ReadsPlain as e:
             plain.add(e.weight)
 
 
-def _lower(template: Template, settled: Settled, plain: Set[int], strict: bool) -> Lowered:
+def _lower(
+    template: Template, settled: Settled, plain: Set[int], strict: bool, stored: str | None
+) -> Lowered:
     """Lower with some weights left as they are."""
     layouts = [
         plain_layout(shape) if number in plain else layout
         for number, (layout, shape) in enumerate(
-            zip(layouts_of(template), _weight_shapes(template), strict=True)
+            zip(layouts_of(template, stored), _weight_shapes(template), strict=True)
         )
     ]
     low = Lowering(template, layouts)

@@ -19,6 +19,7 @@ from fusec.ir.stage import (
     View,
     dense,
     packed_elements,
+    stored_dtype,
 )
 from fusec.ir.template import Arg, Ref, Row, Template, TensorSpec
 from fusec.kernels.pointwise.frame import guess
@@ -52,8 +53,12 @@ class Lowering:
             index = number if number < n else number - n
             self.values[number] = self._buffer(kind, spec.dtype, spec.shape, index)
             if kind is BufferKind.WEIGHT:
-                elements = packed_elements(self.layouts[index])
-                self.buffers[-1] = replace(self.buffers[-1], elements=elements)
+                layout = self.layouts[index]
+                self.buffers[-1] = replace(
+                    self.buffers[-1],
+                    dtype=stored_dtype(layout, spec.dtype),
+                    elements=packed_elements(layout),
+                )
 
     # Reading operands.
 

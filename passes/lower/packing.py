@@ -1,10 +1,12 @@
 """Which weights are packed how: decided before any row is lowered, from all uses of each weight.
 
 A weight has one packed copy. It is packed when every row that reads it either proposes the same
-layout or can read panels; otherwise it stays plain.
+layout or can read panels; otherwise it stays plain. Where asked for, panels are stored as bfloat16
+if all that read them are kernels that widen it on the way: matrix products.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from fusec.ir.stage import Layout, LayoutKind
 from fusec.ir.template import Arg, Ref, Row, Template, TensorSpec
@@ -46,14 +48,26 @@ READS_PANELS: Mapping[str, int] = {"aten.embedding.default": 0, "aten.index.Tens
 """Operators that read rows of a matrix in panels too, with the position of that operand."""
 
 
-def layouts_of(template: Template) -> tuple[Layout, ...]:
-    """Decide the layout of every weight of a template."""
+READS_BFLOAT16: Mapping[str, int] = {"aten.linear.default": 1, "fusec.rnn.default": 1}
+"""Operators whose kernel reads bfloat16 panels, with the position of that operand."""
+
+
+def layouts_of(template: Template, stored: str | None = None) -> tuple[Layout, ...]:
+    """Decide the layout of every weight of a template.
+
+    Args:
+        template: with all uses of its weights.
+        stored: "bfloat16" stores so what is packed in panels and only read by kernels that can.
+    """
     n = template.n_inputs
     proposals: list[set[Layout | None]] = [set() for _ in template.weights]
+    wide: set[int] = set()
     for row in template.body.rows:
         for position, arg in enumerate((*row.args, *(v for _, v in row.kwargs))):
             for number in _references(arg):
                 if n <= number < n + len(proposals):
+                    if READS_BFLOAT16.get(row.op) != position:
+                        wide.add(number - n)
                     proposal = _proposal(template, row, position, number, arg)
                     if proposal != "any":
                         proposals[number - n].add(proposal)  # type: ignore[arg-type]
@@ -61,7 +75,15 @@ def layouts_of(template: Template) -> tuple[Layout, ...]:
         for number in _references(result):
             if n <= number < n + len(proposals):
                 proposals[number - n].add(None)
-    return tuple(map(_decide, template.weights, proposals))
+    decided = map(_decide, template.weights, proposals)
+    if stored is None:
+        return tuple(decided)
+    return tuple(
+        layout
+        if number in wide or layout.kind is LayoutKind.PLAIN
+        else replace(layout, stored=stored)
+        for number, layout in enumerate(decided)
+    )
 
 
 def _proposal(

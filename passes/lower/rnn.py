@@ -4,7 +4,7 @@ rnn(x, w, r, b, ...)     gemm   x [T * B, I] times w, plus the input bias
                          rnn    the recurrent part
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fusec.ir.errors import ConfigError
 from fusec.ir.stage import Layout, LayoutKind, TileOp, View
@@ -35,7 +35,8 @@ def _rnn(low: Lowering, row: Row) -> Value:
     if not isinstance(hidden, int):
         raise Refused("a state of unknown size")
     columns = GATES[mode] * hidden
-    w, r = (_panels(low, arg) for arg in row.args[1:3])
+    w = _panels(low, row.args[1], ("float32", "bfloat16"))
+    r = _panels(low, row.args[2], ("float32",))
     need((w[1].k, w[1].n) == (inputs, columns), "input weights do not fit")
     need((r[1].k, r[1].n) == (hidden, columns), "recurrent weights do not fit")
     need(y_shape == (steps, rows, hidden) and state_shape == (rows, hidden), "shapes of a layer")
@@ -129,13 +130,13 @@ def _flag(attrs: Mapping[str, object], name: str, default: bool) -> bool:
     return bool(value)
 
 
-def _panels(low: Lowering, arg: Arg) -> tuple[View, Layout]:
+def _panels(low: Lowering, arg: Arg, dtypes: Sequence[str]) -> tuple[View, Layout]:
     packed = low.packed(arg)
     if packed is None:
         raise Refused("weights that are not packed")
     view, layout = packed
     fits = (layout.groups, layout.order, layout.split) == (1, (1, 0), ())
-    need(view.dtype == "float32" and fits, "weights in another layout")
+    need(view.dtype in dtypes and fits, "weights in another layout")
     return packed
 
 

@@ -124,6 +124,7 @@ def _gemm(v: _Views) -> None:
     _need(nr % 16 == 0, "panel width")
     _vector(b, -(-n // nr) * nr * k, "packed weight")
     _need(a.shape == (c.shape[0], k) and c.shape[1] == n and a.unit, "A and C")
+    _need(v.stage.reads[1].dtype in ("float32", "bfloat16"), "dtype of B")
     for view in bias:
         _vector(view, n, "bias")
 
@@ -160,6 +161,7 @@ def _conv(v: _Views) -> None:
     width = -(-n // nr) * nr if v.flag("packed") else n
     _need(nr % 16 == 0, "panel width")
     _vector(b, parts * width * taps * c, "weight")
+    _need(v.stage.reads[1].dtype == "float32", "dtype of the weight")
     for view in bias:
         _vector(view, columns, "bias")
 
@@ -259,6 +261,7 @@ def _gather(v: _Views) -> None:
     if form == "panels":
         n, k, nr = v.number("n"), v.number("k"), v.number("nr")
         _vector(x, -(-n // nr) * nr * k, "packed weight")
+        _need(v.stage.reads[0].dtype == "float32", "dtype of the table")
         _need((o, i) == (1, k) and indices.shape == (j,) and y.unit, "y and indices")
         return
     _rank((x, 3))
@@ -279,6 +282,7 @@ def _rnn(v: _Views) -> None:
     steps, rows, columns = x.shape
     _need(gates > 0 and columns == gates * hidden and x.unit and nr % 16 == 0, "gates")
     _vector(r, -(-columns // nr) * nr * hidden, "packed weight")
+    _need(v.stage.reads[1].dtype == "float32", "dtype of recurrent weights")
     n_states = 2 if mode == "lstm" else 1
     extra = [n for n in ("bias", "peephole", "lengths") if v.flag(n)]
     _need(len(states) == n_states + len(extra) and len(v.writes) == 1 + n_states, "operands")

@@ -84,7 +84,7 @@ def test_garbage_is_refused(tmp_path: Path, whole: bytes, data: bytes, start: in
         (b"", "empty"),
         (b"PK\x03\x04 this is a .pt2", "not a plan file"),
         (b"\x08\x07\x12\x07pytorch", "not a plan file"),
-        (MAGIC + b"\x01" + bytes(55), "format version 1, this fusec reads 2"),
+        (MAGIC + b"\x01" + bytes(55), "format version 1, this fusec reads 3"),
     ],
 )
 def test_foreign_files_are_named_as_such(data: bytes, match: str, tmp_path: Path) -> None:

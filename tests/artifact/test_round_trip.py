@@ -104,6 +104,8 @@ def test_a_packed_weight_is_another_than_the_plain_one_of_equal_bytes() -> None:
     panels = Layout(kind=LayoutKind.PANELS, order=(0, 1), groups=1, k=3, n=4, nr=2)
     assert blob_hash(spec, data, panels) != blob_hash(spec, data)
     assert blob_hash(spec, data, panels) != blob_hash(spec, data, replace(panels, nr=4))
+    half = replace(panels, stored="bfloat16")
+    assert blob_hash(spec, data, panels) != blob_hash(spec, data, half)
     assert blob_hash(spec, data, plain_layout((3, 4))) == blob_hash(spec, data)
     assert plain_blob(spec, data).array().shape == (3, 4)
     with pytest.raises(VerifyError, match="no plain array"):

@@ -192,6 +192,21 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "a layout of giant panels": (layout(**{**PANELS, "nr": 2**62}), "larger than any memory"),
     "a plain layout of panels": (layout(nr=4), "is plain and says otherwise"),
     "a layout of no kind": (layout(kind="panels"), "has no layout"),
+    "half panels of other bytes": (
+        layout(**PANELS, stored="bfloat16"),
+        "48 bytes, but .* in its layout is 96",
+    ),
+    "a plain weight that is half": (layout(stored="bfloat16"), "plain and says otherwise"),
+    "panels of an unknown half": (layout(**PANELS, stored="float16"), "stored as 'float16'"),
+    "panels stored as nothing": (layout(**PANELS, stored=""), "stored as ''"),
+    "panels of integers, halved": (
+        lambda p: layout(**PANELS, stored="bfloat16")(weight(TensorSpec("int32", (4, 3)))(p)),
+        "panels of int32 cannot be stored",
+    ),
+    "an unknown storage": (
+        lambda p: replace(p, weight_storage="bfloat16"),  # type: ignore[arg-type]
+        "weight storage: got 'bfloat16'",
+    ),
     "no thread": (lambda p: replace(p, threads=0), "threads: got 0"),
     "a yes for threads": (lambda p: replace(p, threads=True), "threads: got True"),
     "an unknown executor": (lambda p: replace(p, executor="fast"), "executor: got 'fast'"),  # type: ignore[arg-type]

@@ -15,10 +15,11 @@ from fusec.ir.plan import (
     PlanData,
     Structure,
     Variant,
+    WeightStorage,
     blob_hash,
     plain_blob,
 )
-from fusec.ir.stage import Layout, LayoutKind, packed_elements, plain_layout
+from fusec.ir.stage import Layout, LayoutKind, packed_elements, plain_layout, stored_dtype
 from fusec.ir.template import (
     Arg,
     Body,
@@ -85,10 +86,12 @@ def example_plan(*, seed: int = 0, n_members: int = 2) -> PlanData:
     members = {}
     for i in range(n_members):
         bias = TensorSpec("float32", (4,))
-        panels = Layout(kind=LayoutKind.PANELS, order=(0,), groups=1, k=1, n=4, nr=16)
+        panels = Layout(
+            kind=LayoutKind.PANELS, order=(0,), groups=1, k=1, n=4, nr=16, stored="bfloat16"
+        )
         keys = [
             add_blob(weights, weight, rng.bytes(48)),
-            add_blob(weights, bias, rng.bytes(64), panels),
+            add_blob(weights, bias, rng.bytes(32), panels),
         ]
         members[f"tenant {i}"] = Member(
             input_names=("x",),
@@ -105,6 +108,7 @@ def example_plan(*, seed: int = 0, n_members: int = 2) -> PlanData:
         weights=weights,
         executor=Executor.ISOLATED,
         threads=2,
+        weight_storage=WeightStorage.BFLOAT16,
     )
 
 
@@ -123,6 +127,7 @@ def assert_plans_equal(a: PlanData, b: PlanData) -> None:
     for name in ("templates", "forms", "structures", "members"):
         assert list(getattr(a, name).items()) == list(getattr(b, name).items()), name
     assert (a.executor, a.threads) == (b.executor, b.threads)
+    assert a.weight_storage is b.weight_storage
     assert list(a.weights) == list(b.weights)
     for key in a.weights:
         assert a.weights[key].spec == b.weights[key].spec
@@ -241,6 +246,7 @@ def _layouts(draw: st.DrawFn, spec: TensorSpec) -> Layout:
         n=math.prod(axes[second:]),
         nr=draw(st.integers(1, 5)),
         split=split,
+        stored=draw(st.sampled_from([None, "bfloat16"])) if spec.dtype == "float32" else None,
     )
 
 
@@ -260,7 +266,7 @@ def plans(draw: st.DrawFn) -> PlanData:
             for spec in template.weights:
                 assert isinstance(spec, TensorSpec)
                 layout = draw(_layouts(spec))
-                n = packed_elements(layout) * itemsize_bytes(spec.dtype)
+                n = packed_elements(layout) * itemsize_bytes(stored_dtype(layout, spec.dtype))
                 data = draw(st.binary(min_size=n, max_size=n))
                 keys.append(add_blob(weights, spec, data, layout))
             members[name] = Member(
@@ -278,4 +284,5 @@ def plans(draw: st.DrawFn) -> PlanData:
         weights=weights,
         executor=draw(st.sampled_from(Executor)),
         threads=draw(st.none() | st.integers(1, 64)),
+        weight_storage=draw(st.none() | st.sampled_from(WeightStorage)),
     )

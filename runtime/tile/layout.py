@@ -110,7 +110,8 @@ def _families(cls: Class) -> list[tuple[int, int]]:
     binding = cls.binding
     sizes = binding.sizes[list(binding.code.lowered.weights)]
     shared = (cls.weights[1:] == cls.weights[:-1]) @ sizes
-    cuts = [0, *(np.flatnonzero(2 * shared < binding.weight_bytes) + 1).tolist(), n]
+    # Strictly more than half: without weights there is nothing to share.
+    cuts = [0, *(np.flatnonzero(2 * shared <= binding.weight_bytes) + 1).tolist(), n]
     return list(itertools.pairwise(cuts))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,12 +10,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import harness
+import models
 import numpy as np
 import onnx
 import peers
 import sessions
 import torch
 from harness import Impl, Outputs
+from torch import nn
 
 import fusec
 
@@ -80,15 +83,13 @@ def setup(case: str, threads: int) -> harness.Setup:
 
 
 def _of_module(case: str, threads: int) -> harness.Setup:
+    model: nn.Module = models.Classifier((4, 8))
+    example = torch.randn(1, 3, 32, 32)
     if case == FACENET:
-        from facenet_pytorch import InceptionResnetV1
-
         # Its weights are not in the package; random ones take as long.
-        model, example = InceptionResnetV1(pretrained=None).eval(), torch.randn(1, 3, 160, 160)
-    else:
-        import models
-
-        model, example = models.Classifier((4, 8)).eval(), torch.randn(1, 3, 32, 32)
+        model = importlib.import_module("facenet_pytorch").InceptionResnetV1(pretrained=None)
+        example = torch.randn(1, 3, 160, 160)
+    model.eval()
     members, inputs = {MEMBER: model}, {MEMBER: example}
     plans = peers.Plans(members, example, threads)
     contents = sessions.exported(members, inputs)

@@ -1,82 +1,99 @@
-"""Turns benchmark rows into one Markdown table, for the terminal or for the README."""
+"""Turns benchmark rows into a Markdown table and a page with plots."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from where import RESULTS, ROOT
+from page import page
+from rows import (
+    LIMIT,
+    OURS,
+    Row,
+    best_of,
+    cases,
+    milliseconds,
+    number,
+    order,
+    read,
+    runs,
+    source,
+    verdict,
+)
+from where import RESULTS, ROOT, machine_class
 
 BEGIN, END = "<!-- bench table -->", "<!-- end of bench table -->"
-Row = Mapping[str, object]
+README_BENCHES = ("fleets", "wakewords", "encoder")
+README_IMPLS = (OURS, "torch", "torch.func compiled", "onnxruntime", "openvino")
 
 
-def read(files: Iterable[Path]) -> list[Row]:
-    """Return the newest run of every case, implementation and thread count."""
-    newest: dict[tuple[object, ...], Row] = {}
-    for path in files:
-        for line in path.read_text().splitlines():
-            row: Row = json.loads(line)
-            if row["metric"] == "run":
-                newest[tuple(row[k] for k in ("bench", "case", "impl", "threads"))] = row
-    return list(newest.values())
-
-
-def table(rows: list[Row]) -> str:
+def table(rows: Sequence[Row], impls: Sequence[str] | None = None) -> str:
     """Return the median times in milliseconds, one line per case and thread count.
 
-    The fastest of a line is bold, so that the cases where fusec loses are as visible as the rest.
+    The fastest of a line is bold and the last column says how fusec compares with the best peer, so
+    that the cases where it loses are as visible as the rest.
+
+    Args:
+        rows: of result files.
+        impls: the columns; all by default. Whoever has none is still in the last column.
     """
-    impls = list(dict.fromkeys(str(row["impl"]) for row in rows))
+    columns = list(impls or _columns(rows))
     lines = [
-        "| case | threads | " + " | ".join(impls) + " |",
-        "| --- | --- |" + " --- |" * len(impls),
+        "| case | threads | " + " | ".join(columns) + " | fusec against the best peer |",
+        "| --- | --- |" + " --- |" * (len(columns) + 1),
     ]
-    cases = dict.fromkeys((str(row["case"]), row["threads"]) for row in rows)
-    for case, threads in cases:
-        here = {r["impl"]: r for r in rows if (r["case"], r["threads"]) == (case, threads)}
-        times = {k: float(str(r["p50"])) for k, r in here.items() if r["p50"] is not None}
-        best = min(times.values(), default=None)
-        cells = [_cell(times.get(impl), best) for impl in impls]
-        lines.append(f"| {case} | {threads} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", _source(rows)])
+    for (_, case, threads), here in cases(rows).items():
+        fastest = best_of({impl: here[impl] for impl in columns if impl in here})
+        cells = []
+        for impl in columns:
+            text = milliseconds(number(here.get(impl)))
+            cells.append(f"**{text}**" if impl == fastest else text)
+        lines.append(f"| {case} | {threads} | {' | '.join(cells)} | {verdict(here)} |")
+    note = f"Medians in milliseconds for all members together. {source(rows)}."
+    return "\n".join([*lines, "", note])
 
 
-def _cell(time_us: float | None, best: float | None) -> str:
-    if time_us is None:
-        return "-"
-    text = f"{time_us / 1e3:.2f}" if time_us < 1e5 else f"{time_us / 1e3:.0f}"
-    return f"**{text}**" if time_us == best else text
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """Return implementations that have a part in more than one case; the page has all."""
+    count = Counter(impl for here in cases(rows).values() for impl in here)
+    return order(impl for impl, n in count.items() if n > 1 or len(cases(rows)) == 1)
 
 
-def _source(rows: list[Row]) -> str:
-    """Say on what machine and with which versions the rows were made."""
-    devices = " and ".join(sorted({f"{row['device']}, {row['cores']} cores" for row in rows}))
-    versions = sorted({f"torch {row['torch']}, onnxruntime {row['onnxruntime']}" for row in rows})
-    return f"Medians in milliseconds for all members together. {devices}; {'; '.join(versions)}."
+def for_readme(rows: Sequence[Row]) -> str:
+    """Return the table of the main cases and peers."""
+    chosen = [
+        row for row in rows if row["bench"] in README_BENCHES and " of " not in str(row["case"])
+    ]
+    return table(chosen, [*README_IMPLS, LIMIT])
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print the table, or put it into the README between its two marks."""
+    """Print the table and write the page; or put the main cases into the README."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="*", type=Path, help="all of bench/results by default")
+    parser.add_argument(
+        "files", nargs="*", type=Path, help="this machine's of bench/results by default, or all"
+    )
     parser.add_argument("--readme", action="store_true", help="rewrite the table in README.md")
+    parser.add_argument("--html", type=Path, default=RESULTS / "report.html")
     options = parser.parse_args(arguments)
-    files = options.files or sorted(RESULTS.glob("*.jsonl"))
+    own = RESULTS / f"{machine_class()}.jsonl"
+    files = options.files or ([own] if own.is_file() else sorted(RESULTS.glob("*.jsonl")))
     rows = read(files)
-    if not rows:
+    if not runs(rows):
         sys.exit(f"no rows in {[str(path) for path in files] or RESULTS}")
-    text = table(rows)
     if not options.readme:
-        print(text)
+        options.html.parent.mkdir(parents=True, exist_ok=True)
+        options.html.write_text(page(rows))
+        print(table(rows))
+        print(f"page: {options.html}", file=sys.stderr)
         return
     readme = ROOT / "README.md"
     before, rest = readme.read_text().split(BEGIN, 1)
     after = rest.split(END, 1)[1]
-    readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+    readme.write_text(f"{before}{BEGIN}\n{for_readme(rows)}\n{END}{after}")
 
 
 if __name__ == "__main__":

@@ -212,8 +212,8 @@ def _three_rows(
     rows = [(base, first)]
     for k in (1, 2):
         own = k < count
-        made = cut_row(examples, axes, k) if own else vary(base, axes, k)
-        for option in (made, base):
+        made = [vary(base, axes, k, bold=True), vary(base, axes, k), base]
+        for option in [cut_row(examples, axes, k)] if own else made:
             answer = _run(source, option)
             if not isinstance(answer, _No):
                 rows.append((option, answer))

@@ -27,27 +27,45 @@ def join_rows(rows: Sequence[Sequence[Tensor]], axes: Axes) -> tuple[Tensor, ...
     )
 
 
-def vary(row: Sequence[Tensor], axes: Axes, seed: int) -> tuple[Tensor, ...]:
+def vary(row: Sequence[Tensor], axes: Axes, seed: int, *, bold: bool = False) -> tuple[Tensor, ...]:
     """Make another row that the source should accept as well.
 
     Floats that look measured get noise of their own size. Everything else (indices, masks, flags)
     keeps its own set of values and only changes places, so that it stays valid.
+
+    Args:
+        row: one that the source accepts.
+        axes: of the batch.
+        seed: another one for each row.
+        bold: give another value to integers that are all equal, which the source may refuse.
     """
     generator = torch.Generator().manual_seed(seed)
     return tuple(
-        t if axis is None else _vary(t, generator, seed) for t, axis in zip(row, axes, strict=True)
+        t if axis is None else _vary(t, generator, seed, bold)
+        for t, axis in zip(row, axes, strict=True)
     )
 
 
-def _vary(t: Tensor, generator: torch.Generator, seed: int) -> Tensor:
+def _vary(t: Tensor, generator: torch.Generator, seed: int, bold: bool) -> Tensor:
     if t.numel() == 0:
         return t
     if not t.is_floating_point() or _few_values(t):
+        whole = not (t.is_floating_point() or t.is_complex())
+        if bold and whole and bool((t == t.reshape(-1)[0]).all()):
+            return _other_value(t, seed)
         return t.flatten().roll(seed).reshape(t.shape)
     spread = t.float().std(correction=0)
     size = spread if bool(spread.isfinite()) and spread > 0 else torch.tensor(1.0)
     noise = torch.randn(t.shape, generator=generator, dtype=torch.float32)
     return (t.float() + noise * size).to(t.dtype)
+
+
+def _other_value(t: Tensor, seed: int) -> Tensor:
+    """Fill with a number near to the one there is, a smaller one where it is a count or index."""
+    value = int(t.reshape(-1)[0])
+    if t.dtype == torch.bool:
+        return torch.full_like(t, bool((value + seed) % 2))
+    return torch.full_like(t, value - seed if value >= seed else value + seed)
 
 
 def _few_values(t: Tensor) -> bool:

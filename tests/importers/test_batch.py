@@ -219,3 +219,15 @@ def test_flags_among_floats_keep_their_values():
     assert set(vary((mask,), (0,), 1)[0].flatten().tolist()) == {0.0, -1e9}
     assert spoil((mask, mask), (None, None)) is None
     assert spoil((torch.ones(1, dtype=torch.int64),), (0,)) is None
+
+
+def test_rows_of_one_index_are_told_apart():
+    ids = torch.tensor([3])
+    assert facts(lambda i: EMBED(i), ids) == (ROWS, (0,), (0,))
+    assert facts(lambda i: EMBED(i.flip(0)), ids)[0] is WHOLE
+    assert facts(lambda i: (EMBED(i), EMBED(i).mean()), ids)[0] is WHOLE
+    assert facts(lambda i: (i * 2, (~(i > 2)).flip(0)), ids)[0] is WHOLE
+    only = nn.Embedding(1, 4)
+    assert facts(lambda i: only(i), torch.tensor([[0, 0]])) == (ROWS, (0,), (0,))
+    masks = torch.ones(1, 5, dtype=torch.bool)
+    assert facts(lambda m: m & m.all(0, keepdim=True), masks)[0] is WHOLE

@@ -44,7 +44,7 @@ class Call:
             address: kernel name -> address.
         """
         self.program = program
-        self._tables = Tables(program, list(parts))
+        self._tables = Tables(program)
         self._blocks = [self._tables.block(cls) for cls in program.classes]
         self._ports = [
             Ports(cls, templates[cls.parts[0]], [rows[p] for p in cls.parts])

@@ -168,7 +168,7 @@ class NativeExecutor:
         ]
         program = build(parts, self._threads, self._address)
         if self._proved:
-            _prove(program, parts)
+            _prove(program)
         templates = [w.choice.template for w in wanted]
         rows = [w.rows for w in wanted]
         make = partial(Call, program, parts, templates, rows, self._address)
@@ -199,12 +199,12 @@ class NativeExecutor:
         return self._externs.address if kernel == EXTERN else address(kernel)
 
 
-def _prove(program: Program, parts: list[Part]) -> None:
+def _prove(program: Program) -> None:
     from fusec.runtime.tile.tables import Tables
     from fusec.runtime.tile.uses import uses_of
     from fusec.runtime.tile.validate import validate
 
-    validate(program.table, uses_of(program, Tables(program, parts)))
+    validate(program.table, uses_of(program, Tables(program)))
 
 
 def _entries(key: Hashable) -> Sequence[tuple[Choice, int | None, object]]:

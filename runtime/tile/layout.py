@@ -6,6 +6,7 @@ A group's instances lie one after another in memory. Where neighbours share a st
 rows become one range, so that weights are read once.
 """
 
+import bisect
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class Class:
 
     def part_of(self, instance: int) -> int:
         """Give the position of the part that an instance belongs to."""
-        return int(np.searchsorted(self.starts, instance, side="right")) - 1
+        return bisect.bisect_right(self.starts, instance) - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +85,8 @@ def classes_of(parts: Sequence[Part]) -> list[Class]:
             numbers.sort(key=lambda n: parts[n].weights.tobytes())
         counts = [parts[n].count for n in numbers]
         starts = (0, *np.cumsum(counts).tolist())
-        weights = np.stack([parts[n].weights for n in numbers])
+        weights = np.concatenate([parts[n].weights for n in numbers])
+        weights = weights.reshape(len(numbers), len(parts[numbers[0]].weights))
         classes.append(Class(parts[numbers[0]].binding, tuple(numbers), starts, weights))
     return classes
 

@@ -8,7 +8,7 @@ before each run.
 import numpy as np
 
 from fusec.runtime.tile.build import Program
-from fusec.runtime.tile.layout import Class, Group, Part
+from fusec.runtime.tile.layout import Class
 from fusec.runtime.tile.memory import Region, aligned
 
 __all__ = ["Tables"]
@@ -17,7 +17,7 @@ __all__ = ["Tables"]
 class Tables:
     """The tables of one program."""
 
-    def __init__(self, program: Program, parts: "list[Part]") -> None:
+    def __init__(self, program: Program) -> None:
         """Enter weights and places inside arenas."""
         self._program = program
         self.words = np.zeros((program.workers, program.row_starts[-1]), dtype=np.int64)
@@ -40,18 +40,14 @@ class Tables:
         self.scratch_start = chain_bytes * program.workers
         self.scratch_stride = scratch_bytes
         shared = self.scratch_start + scratch_bytes * program.workers
-        for group in program.chains:
-            for worker in range(program.workers):
-                self._place(group, worker * chain_bytes, slice(worker, worker + 1))
-        for group, offset in program.cohorts:
-            self._place(group, shared + offset, slice(None))
+        for cls in program.classes:
+            self._place(cls, chain_bytes, shared)
         self.n_bytes = shared + program.shared_bytes
         """Of the region that a run needs."""
 
     def block(self, cls: Class) -> np.ndarray:
         """View the rows of one class: [workers, instances, slots]."""
-        width = len(cls.binding.code.lowered.buffers)
-        return self.words[:, self._blocks[id(cls)]].reshape(len(self.words), -1, width)
+        return self._window(self.words, cls)
 
     def settle(self, region: Region) -> None:
         """Point all arena addresses into a region."""
@@ -59,16 +55,43 @@ class Tables:
             self.words += self._in_arena * (region.address - self._base)
             self._region, self._base = region, region.address
 
-    def _place(self, group: Group, start: int, workers: slice) -> None:
-        """Enter offsets: buffer after buffer, each with its instances' copies without a gap."""
-        binding = group.cls.binding
-        if not len(binding.arena_slots):
+    def _place(self, cls: Class, chain_bytes: int, shared: int) -> None:
+        """Enter where arena buffers are: one after another, each with its group's copies.
+
+        A group of n instances has n copies of a buffer at n times the buffer's offset.
+        """
+        slots = cls.binding.arena_slots
+        if not len(slots):
             return
-        count = group.stop - group.start
-        sizes = binding.sizes[binding.arena_slots]
-        places = start + binding.arena_offsets * count + np.arange(count)[:, None] * sizes
-        rows = (workers, slice(group.start, group.stop), binding.arena_slots)
-        self.block(group.cls)[rows] = places
-        width = len(binding.code.lowered.buffers)
-        mask = self._in_arena[:, self._blocks[id(group.cls)]].reshape(len(self.words), -1, width)
-        mask[rows] = 1
+        start, count, base, in_chain = _groups(self._program, cls, shared)
+        sizes = cls.binding.sizes[slots]
+        step = np.arange(cls.instances, dtype=np.int64) - start
+        places = base[:, None] + count[:, None] * cls.binding.arena_offsets + step[:, None] * sizes
+        workers = np.arange(len(self.words), dtype=np.int64)[:, None] * (chain_bytes * in_chain)
+        self.block(cls)[:, :, slots] = places + workers[:, :, None]
+        self._window(self._in_arena, cls)[:, :, slots] = 1
+
+    def _window(self, words: np.ndarray, cls: Class) -> np.ndarray:
+        width = len(cls.binding.code.lowered.buffers)
+        return words[:, self._blocks[id(cls)]].reshape(len(words), -1, width)
+
+
+def _groups(
+    program: Program, cls: Class, shared: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Give, for each instance of a class: its group's first, count and base; 1 in chains, else 0.
+
+    Args:
+        program: whose groups.
+        cls: the class.
+        shared: where the shared arena begins.
+    """
+    rows = [(g.start, g.stop - g.start, 0, 1) for g in program.chains if g.cls is cls]
+    rows += [
+        (g.start, g.stop - g.start, shared + offset, 0)
+        for g, offset in program.cohorts
+        if g.cls is cls
+    ]
+    table = np.array(sorted(rows), dtype=np.int64)
+    start, count, base, in_chain = np.repeat(table, table[:, 1], axis=0).T
+    return start, count, base, in_chain

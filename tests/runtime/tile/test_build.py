@@ -149,7 +149,7 @@ def test_copies_of_a_buffer_follow_one_another(
     parts: list[Part], workers: int, region: int
 ) -> None:
     program = build(parts, workers, lambda name: 1)
-    tables = Tables(program, parts)
+    tables = Tables(program)
     for group in [*program.chains, *(g for g, _ in program.cohorts)]:
         block = tables.block(group.cls)[:, group.start : group.stop]
         sizes = group.cls.binding.sizes
@@ -163,7 +163,7 @@ def test_copies_of_a_buffer_follow_one_another(
 @settings(deadline=None)
 def test_workers_and_cohorts_have_memory_of_their_own(parts: list[Part], workers: int) -> None:
     program = build(parts, workers, lambda name: 1)
-    tables = Tables(program, parts)
+    tables = Tables(program)
     spans: list[tuple[int, int, object]] = []
     for group in program.chains:
         for worker in range(workers):

@@ -43,7 +43,7 @@ def _parts(draw: st.DrawFn) -> list[Part]:
 @given(_parts(), st.sampled_from([1, 2, 3]))
 def test_built_programs_are_right(parts: list[Part], workers: int) -> None:
     program = build(parts, workers, lambda name: 1)
-    validate(program.table, uses_of(program, Tables(program, parts)))
+    validate(program.table, uses_of(program, Tables(program)))
 
 
 def _shared() -> tuple[Program, list[Part]]:
@@ -56,7 +56,7 @@ def _shared() -> tuple[Program, list[Part]]:
 
 
 def _faults(program: Program, parts: list[Part], table: Table) -> str:
-    return "\n".join(faults(table, uses_of(program, Tables(program, parts))))
+    return "\n".join(faults(table, uses_of(program, Tables(program))))
 
 
 def test_a_dropped_wait_is_found() -> None:
@@ -80,4 +80,4 @@ def test_arenas_that_overlap_are_found(workers: int) -> None:
     binding.arena_offsets = np.zeros_like(binding.arena_offsets)
     program = build(parts, workers, lambda name: 1)
     with pytest.raises(VerifyError, match=r"are buffer \d+'s by then: lifetimes overlap|still use"):
-        validate(program.table, uses_of(program, Tables(program, parts)))
+        validate(program.table, uses_of(program, Tables(program)))

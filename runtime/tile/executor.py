@@ -67,8 +67,19 @@ class NativeRequest:
 class Prepared:
     """An instance list that was seen before: nothing is planned again. Safe from many threads."""
 
-    def __init__(self, make: Callable[[], Call], arenas: ArenaPool, guard: Guard) -> None:
+    def __init__(
+        self, make: Callable[[], Call], arenas: ArenaPool, guard: Guard, choices: Sequence[Choice]
+    ) -> None:
+        """Make the first call.
+
+        Args:
+            make: makes a call; several run at once if several threads do.
+            arenas: lends memory.
+            guard: runs a call.
+            choices: whose weights the calls have addresses of; they live as long as this does.
+        """
         self._make, self._arenas, self._guard = make, arenas, guard
+        self._choices = tuple(choices)
         self._calls = [make()]
 
     def run(
@@ -173,7 +184,8 @@ class NativeExecutor:
         rows = [w.rows for w in wanted]
         make = partial(Call, program, parts, templates, rows, self._address)
         has_extern = any(p.binding.code.externs for p in parts)
-        return Prepared(make, self._arenas, self._externs.guard if has_extern else _plainly)
+        guard = self._externs.guard if has_extern else _plainly
+        return Prepared(make, self._arenas, guard, [w.choice for w in wanted])
 
     def _coded(self, template: Template) -> TemplateCode:
         code = TemplateCode(self._lowered(template))

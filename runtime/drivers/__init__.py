@@ -1,0 +1,1 @@
+"""Who owns a clock, the queue and the lanes, and asks a policy what to do."""

@@ -1,0 +1,1 @@
+"""The default policy: due times, and the slack that they leave."""

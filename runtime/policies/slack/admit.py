@@ -1,0 +1,74 @@
+"""Who is let in: a promise is made only if it can be kept, and breaks no promise made before.
+
+Only requests with deadlines can be refused. A newcomer's answer is predicted from what is ahead of
+it: until a lane is free, the rest of what runs and ranks before it, the queue before it at what
+each adds to a full batch, and its own time alone.
+"""
+
+from fusec.runtime.policies.ranking import key_of
+from fusec.runtime.policies.slack.state import State, entry_of, put, rank
+from fusec.runtime.sched.order import NEVER, least_after, work_before
+from fusec.runtime.sched.records import Reject
+from fusec.runtime.sched.view import View, Waiting
+
+__all__ = ["admit", "free_in_ns", "rest_of_running_ns"]
+
+
+def admit(view: View, state: State) -> tuple[list[Reject], State]:
+    """Let in what arrived, or refuse it."""
+    refused: list[Reject] = []
+    for request in view.change.arrived:
+        waiting = view.waiting.get(request.id)
+        if waiting is None:
+            continue
+        reason = None if request.deadline_ns is None else _problem(view, state, waiting)
+        if reason is None:
+            state = put(state, view, waiting)
+        else:
+            refused.append(Reject(request.id, reason))
+    return refused, state
+
+
+def free_in_ns(view: View) -> int:
+    """Give the time until some lane can start something else."""
+    waits = [
+        0 if lane.pack is None else _leaves_in(view, lane.block_end_ns, lane.retreat_ns)
+        for lane in view.lanes
+    ]
+    return min(waits, default=0)
+
+
+def rest_of_running_ns(view: View, before: int) -> int:
+    """Give the work left, after the blocks that run, of packs whose rank is before another."""
+    rest = 0
+    for lane in view.lanes:
+        if lane.pack is None:
+            continue
+        for pack in lane.pack.parts:
+            cost = view.profile[pack.template]
+            left = cost.left_ns(min(pack.next_block + 1, cost.n_blocks), len(pack.requests))
+            if lane.block_end_ns + left <= before:
+                rest += left
+    return rest // max(1, len(view.lanes))
+
+
+def _leaves_in(view: View, block_end_ns: int, retreat_ns: int | None) -> int:
+    left = max(0, block_end_ns - view.now_ns)
+    return left if retreat_ns is None else min(left, retreat_ns)
+
+
+def _problem(view: View, state: State, waiting: Waiting) -> str | None:
+    request = waiting.request
+    assert request.deadline_ns is not None
+    key = key_of(waiting, view.profile, rank)
+    own = view.profile[request.template].left_ns(0, request.rows)
+    start = view.now_ns + free_in_ns(view) + rest_of_running_ns(view, key[0])
+    finish = start + work_before(state.order, key) + own
+    if finish > request.deadline_ns:
+        late = finish - request.deadline_ns
+        return f"predicted to be answered {late / 1e6:.3f} ms after its deadline"
+    least = least_after(state.order, key)
+    added = entry_of(waiting, view).work_ns
+    if start <= least < start + added and least < NEVER // 2:
+        return "would make a request that was admitted before miss its deadline"
+    return None

@@ -1,0 +1,39 @@
+"""When to stop what runs in the middle of a block."""
+
+from fusec.runtime.policies.ranking import left_ns
+from fusec.runtime.sched.due import due_ns
+from fusec.runtime.sched.records import Preempt
+from fusec.runtime.sched.view import Lane, View, Waiting
+
+__all__ = ["preemption"]
+
+
+def preemption(view: View, first: Waiting) -> Preempt | None:
+    """Stop a lane for who is first, if that saves it and costs nobody else a due time.
+
+    Who would be in time after the block that runs waits for it; who is late even after a retreat
+    gains nothing by it.
+    """
+    if not view.lanes or any(lane.pack is None or lane.stopping for lane in view.lanes):
+        return None
+    takes = left_ns(first, view.profile)
+    due = due_ns(first.request, view.profile)
+    if min(lane.block_end_ns for lane in view.lanes) + takes <= due:
+        return None
+    able = [lane for lane in view.lanes if _yields(view, lane, takes, due)]
+    if not able:
+        return None
+    return Preempt(max(able, key=lambda lane: lane.block_end_ns).index)
+
+
+def _yields(view: View, lane: Lane, takes: int, due: int) -> bool:
+    """Say whether what runs on a lane can be stopped in time, and is still in time itself."""
+    if lane.retreat_ns is None or lane.pack is None or lane.pack.beside:
+        return False
+    if view.now_ns + lane.retreat_ns + takes > due:
+        return False
+    cost = view.profile[lane.pack.template]
+    after = min(lane.pack.next_block + 1, cost.n_blocks)
+    end = lane.block_end_ns + cost.left_ns(after, max(1, len(lane.pack.requests)))
+    later = end + takes + lane.retreat_ns + cost.cut_ns
+    return all(d > due and (later <= d or end > d) for d in lane.due_ns)

@@ -1,0 +1,1 @@
+"""Scheduling as data: requests, estimates, views, actions, decisions, and their replay."""

@@ -1,0 +1,24 @@
+"""When a request is due: at its deadline, or else at a time that follows from solo times.
+
+    due = arrival + min(3.5 x solo, 1.3 x the longest solo time of the profile)
+
+Short work is due at a few times its own time, so that it rarely waits for something long; the
+longest is due soon after it could be done alone, so that being long costs it little. A due time
+that is no deadline orders work and is what attainment is counted against. It never rejects
+anything: who named no deadline still wants the answer.
+"""
+
+from fusec.runtime.sched.profile import Profile
+from fusec.runtime.sched.records import Request
+
+__all__ = ["due_ns"]
+
+
+def due_ns(request: Request, profile: Profile) -> int:
+    """Give the time that a request is due."""
+    if request.deadline_ns is not None:
+        return request.deadline_ns
+    cost = profile[request.template]
+    solo = cost.solo_ns if request.rows == 1 else cost.left_ns(0, request.rows)
+    longest = max(solo, profile.longest_ns)
+    return request.arrival_ns + min(7 * solo // 2, 13 * longest // 10)

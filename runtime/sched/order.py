@@ -16,6 +16,7 @@ __all__ = [
     "Key",
     "Order",
     "first",
+    "holds",
     "insert",
     "items",
     "least_after",
@@ -67,6 +68,13 @@ def first(order: Order) -> Entry | None:
     while order.left is not None:
         order = order.left
     return order.entry
+
+
+def holds(order: Order, key: Key) -> bool:
+    """Say whether there is an entry of this key."""
+    while order is not None and key != order.entry.key:
+        order = order.left if key < order.entry.key else order.right
+    return order is not None
 
 
 def items(order: Order) -> Iterator[Entry]:

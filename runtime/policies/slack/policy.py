@@ -21,6 +21,7 @@ from fusec.runtime.policies.slack.admit import admit
 from fusec.runtime.policies.slack.batch import company, gather, joins_at, packed, waits_until
 from fusec.runtime.policies.slack.preempt import preemption
 from fusec.runtime.policies.slack.state import State, forget, rank, update
+from fusec.runtime.sched.order import holds
 from fusec.runtime.sched.policy import Policy
 from fusec.runtime.sched.records import Action, Launch, Reject, WakeAt
 from fusec.runtime.sched.view import Lane, View, Waiting
@@ -60,7 +61,7 @@ def _fill(
             break
         actions.append(Reject(first.request.id, "cannot be answered before its deadline any more"))
         state = forget(state, view, (first,))
-    first = _stays(view, first)
+    first = _stays(view, state, first)
     until = first.next_block + 1
     pack = gather(view, state, first)
     newcomer = joins_at(view, state, pack)
@@ -79,14 +80,16 @@ def _fill(
     return Launch(packed(pack, beside), lane.index, until), state
 
 
-def _stays(view: View, first: Waiting) -> Waiting:
+def _stays(view: View, state: State, first: Waiting) -> Waiting:
     """Give what runs next if `first` ranks first: itself, or what just stopped and had better stay.
 
     It stays if its rank is later by no more than a cut costs, or if being stopped would lose its
     promise, or if the other's promise is kept either way.
     """
+    stopped = (view.waiting.get(n) for s in view.change.stopped for n in s.pack.requests)
+    # What another lane took in this very decision is in the view still, but not in the order.
     just = [
-        view.waiting[n] for s in view.change.stopped for n in s.pack.requests if n in view.waiting
+        w for w in stopped if w is not None and holds(state.order, key_of(w, view.profile, rank))
     ]
     if not just or any(w.request.id == first.request.id for w in just):
         return first

@@ -50,6 +50,7 @@ def rank(case: Case, cuts: Sequence[int]) -> tuple[int, int, tuple[int, ...]]:
 
 @example(([0, 6, 9, 5, 6, 0, 4], [0, 0, 0, 2, 0, 0]), 3)  # fewer squares with a larger block
 @example(([5, 6, 6, 1, 3, 5], [0, 2, 0, 9, 9]), 3)  # a smaller block behind a cut that costs more
+@example(([1, 6, 9, 8, 9, 9], [9, 0, 2, 9, 0]), 2)  # a block just above the limit
 @given(cases(), st.integers(1, 6))
 def test_as_brute_force_finds_it(case: Case, blocks: int) -> None:
     k = min(blocks, most_blocks(case[1]))

@@ -1,0 +1,309 @@
+"""Runs that go block by block: stop at the end of each, go on whenever, answer after the last.
+
+    run = executor.begin(wanted, splits, inputs)
+    while not run.done:
+        run.step()          # here others may run
+    answers = run.answers()
+
+A run keeps its arena until it is done or closed. The bytes are those of the uncut run: it is made
+of the same tasks.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Self
+
+import numpy as np
+
+from fusec.ir.errors import KernelError, VerifyError
+from fusec.ir.split import Split
+from fusec.ir.stage import Lowered
+from fusec.ir.template import Template
+from fusec.runtime.cache import LockedCache
+from fusec.runtime.pool import pool
+from fusec.runtime.request import Choice
+from fusec.runtime.tile.answers import Memory
+from fusec.runtime.tile.build import Program, build
+from fusec.runtime.tile.call import STATUS_TEXTS, Call
+from fusec.runtime.tile.cut import cut_program
+from fusec.runtime.tile.engine import Job, Status, Word
+from fusec.runtime.tile.executor import Answers, NativeExecutor, Wanted
+from fusec.runtime.tile.externs import RunExtern
+from fusec.runtime.tile.layout import Part
+from fusec.runtime.tile.memory import ArenaPool, Region
+from fusec.runtime.tile.table import Table
+
+__all__ = ["BlockCall", "BlockExecutor", "BlockRun"]
+
+
+class BlockCall(Call):
+    """A call with a job per block; all of them work on the same memory."""
+
+    def __init__(
+        self,
+        program: Program,
+        blocks: Sequence[Table],
+        parts: Sequence[Part],
+        templates: Sequence[Template],
+        rows: Sequence[int | None],
+        address: Callable[[str], int],
+    ) -> None:
+        """Lay out tables, ports and jobs.
+
+        Args:
+            program: as `cut_program` gives it.
+            blocks: of the program.
+            parts: requests.
+            templates: of each request.
+            rows: of each request.
+            address: kernel name -> address.
+        """
+        program = replace(program, table=blocks[0]) if blocks else program
+        super().__init__(program, parts, templates, rows, address)
+        others = [
+            Job(
+                table,
+                tables=self._tables.words.ctypes.data,
+                tables_stride=self._tables.words.strides[0],
+                services=self.services,
+                workers=program.workers,
+                retreat=self.job.retreat_address,
+            )
+            for table in blocks[1:]
+        ]
+        self.jobs = (self.job, *others)
+        self._held: list[np.ndarray] = []
+        self._outputs: list[list[Memory]] = []
+
+    def enter(self, region: Region, inputs: Sequence[Sequence[np.ndarray]]) -> None:
+        """Point tables at inputs, fresh outputs and an arena, which is kept by the caller."""
+        for cls, ports, rows, together in zip(
+            self.program.classes, self._ports, self._blocks, self._together, strict=True
+        ):
+            self._held += ports.enter_inputs(
+                rows, [inputs[p] for p in cls.parts], together=together
+            )
+            self._outputs.append(ports.enter_outputs(rows, together=together))
+        self._tables.settle(region)
+        for job in self.jobs:
+            job.words[Word.SCRATCH] = region.address + self._tables.scratch_start
+            job.words[Word.SCRATCH_STRIDE] = self._tables.scratch_stride
+
+    @property
+    def n_bytes(self) -> int:
+        """Of the region that a run needs."""
+        return self._tables.n_bytes
+
+    def check(self) -> None:
+        """Look at what kernels reported.
+
+        Raises:
+            KernelError: bad data.
+        """
+        code = int(self._status[0])
+        if code:
+            self._status[0] = 0
+            raise KernelError(STATUS_TEXTS.get(code, f"a kernel reports {code}"))
+
+    def leave(self) -> Answers:
+        """Give the answers and let go of inputs and outputs."""
+        outputs, self._held, self._outputs = self._outputs, [], []
+        return self._in_order(outputs)
+
+    def abandon(self) -> None:
+        """Forget a run that will not end."""
+        self._held, self._outputs = [], []
+        self._status[0] = 0
+        for job in self.jobs:
+            job.reset()
+
+
+class BlockRun:
+    """One run. For one thread at a time, which need not always be the same."""
+
+    def __init__(
+        self,
+        call: BlockCall,
+        arenas: ArenaPool,
+        inputs: Sequence[Sequence[np.ndarray]],
+        guard: Callable[[Call, Callable[[], Status]], Status],
+        give: Callable[[BlockCall], None],
+    ) -> None:
+        """Begin; nothing is computed yet.
+
+        Args:
+            call: for this run alone, until it is given back.
+            arenas: lends the memory.
+            inputs: of each request; may be read until the last block is done.
+            guard: runs, then raises what extern stages raised.
+            give: takes the call back.
+        """
+        self._call, self._arenas, self._guard, self._give = call, arenas, guard, give
+        self._region: Region | None = arenas.take(call.n_bytes)
+        self._answers: Answers | None = None
+        self.block = 0
+        """The next block, or the one that retreated."""
+        call.enter(self._region, inputs)
+
+    @property
+    def blocks(self) -> int:
+        """How many there are in all."""
+        return len(self._call.jobs)
+
+    @property
+    def done(self) -> bool:
+        """Tell whether all have run."""
+        return self._answers is not None
+
+    @property
+    def retreat_address(self) -> int:
+        """Where the flag is that stops a block half-way; see `raise_retreat`."""
+        return self._call.job.retreat_address
+
+    def lower_retreat(self) -> None:
+        """Take the flag down: while it is up no step gets anywhere."""
+        self._call.job.lower_retreat()
+
+    def step(self) -> Status:
+        """Run the next block, or go on with one that retreated.
+
+        Returns:
+            DONE, or RETREATED if the retreat flag was up; it stays up.
+
+        Raises:
+            KernelError: a kernel or an extern stage reports bad data; the run is over.
+            VerifyError: the run is over already.
+        """
+        if self._region is None:
+            raise VerifyError("a step of a run that is over")
+        job = self._call.jobs[self.block]
+        try:
+            status = self._guard(self._call, lambda: pool().run(job, self._call.program.workers))
+            if status is Status.DONE:
+                self._call.check()
+                self.block += 1
+                if self.block == self.blocks:
+                    self._answers = self._call.leave()
+                    self.close()
+        except BaseException:
+            self.close()
+            raise
+        return status
+
+    def answers(self) -> Answers:
+        """Give the answers to all requests.
+
+        Raises:
+            VerifyError: blocks are left.
+        """
+        if self._answers is None:
+            raise VerifyError(f"answers after {self.block} of {self.blocks} blocks")
+        return self._answers
+
+    def close(self) -> None:
+        """Give memory back; what has not run never will. Closing twice is fine."""
+        region, self._region = self._region, None
+        if region is None:
+            return
+        if self._answers is None:
+            self._call.abandon()
+        self._arenas.give(region)
+        self._give(self._call)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class BlockExecutor(NativeExecutor):
+    """The native executor, for runs that stop at the ends of blocks as well."""
+
+    def __init__(
+        self,
+        lowered: Callable[[Template], Lowered],
+        threads: int,
+        run_extern: RunExtern,
+        *,
+        proved: bool = False,
+    ) -> None:
+        """Make an executor; see `NativeExecutor`."""
+        super().__init__(lowered, threads, run_extern, proved=proved)
+        self._cut: LockedCache[_Planned] = LockedCache(limit=64)
+
+    def begin(
+        self,
+        wanted: Sequence[Wanted],
+        splits: Sequence[Split],
+        inputs: Sequence[Sequence[np.ndarray]],
+    ) -> BlockRun:
+        """Begin a run: block j of it is block j of every request that has so many.
+
+        Args:
+            wanted: who is to run.
+            splits: of each request's template; those of one template at the same extents are equal.
+            inputs: of each request, C-contiguous, of the right dtypes and shapes.
+
+        Raises:
+            VerifyError: a split is not one of its template's stages.
+        """
+        key = tuple(
+            (w.choice, w.rows, tuple(w.extents.items()), s.cuts)
+            for w, s in zip(wanted, splits, strict=True)
+        )
+        planned = self._cut.get(key, partial(self._plan_blocks, wanted, splits))
+        return BlockRun(planned.take(), self._arenas, inputs, self._externs.guard, planned.give)
+
+    def forget(self, choices: Sequence[Choice]) -> None:
+        """Drop what was planned for members that are gone, and their weights with it."""
+        super().forget(choices)
+        gone = set(map(id, choices))
+        self._cut.drop(lambda key: any(id(entry[0]) in gone for entry in _entries(key)))
+
+    def _plan_blocks(self, wanted: Sequence[Wanted], splits: Sequence[Split]) -> "_Planned":
+        parts = [
+            Part(
+                self.binding(w.choice.template, w.extents),
+                self._weights(w.choice),
+                1 if w.rows is None else w.rows,
+            )
+            for w in wanted
+        ]
+        whole = build(parts, self._threads, self._address)
+        stops = [_stops(cls.parts, splits) for cls in whole.classes]
+        program, blocks = cut_program(whole, stops)
+        templates, rows = [w.choice.template for w in wanted], [w.rows for w in wanted]
+        make = partial(BlockCall, program, blocks, parts, templates, rows, self._address)
+        return _Planned(make, [w.choice for w in wanted])
+
+
+class _Planned:
+    """Calls of one instance list in one split; keeps the weights that they have addresses of."""
+
+    def __init__(self, make: Callable[[], BlockCall], choices: Sequence[Choice]) -> None:
+        self._make, self._choices = make, tuple(choices)
+        self._calls = [make()]
+
+    def take(self) -> BlockCall:
+        try:
+            return self._calls.pop()
+        except IndexError:
+            return self._make()
+
+    def give(self, call: BlockCall) -> None:
+        self._calls.append(call)
+
+
+def _stops(parts: Sequence[int], splits: Sequence[Split]) -> tuple[int, ...]:
+    """Give the stages at which blocks of one class stop."""
+    ways = {tuple(b.stop_stage for b in splits[part].blocks) for part in parts}
+    if len(ways) > 1:
+        raise VerifyError(f"requests of one template are split in {len(ways)} ways")
+    return ways.pop()
+
+
+def _entries(key: Hashable) -> Sequence[tuple[Choice, object]]:
+    assert isinstance(key, tuple)
+    return key

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fusec.runtime.policies.ranking import less_memory
 from fusec.runtime.sched.policy import Policy
 from fusec.runtime.sched.records import Action, Launch, Reject
 from fusec.runtime.sched.view import Change, Lane, View
@@ -63,6 +64,8 @@ def fair(base: Policy[Any], weights: Mapping[str, int] | None = None) -> Policy[
             said, tenants[name] = _offer(view, base, tenants[name], free)
             actions += said
             for launch in (a for a in said if isinstance(a, Launch)):
+                members = (n for part in launch.pack.parts for n in part.requests)
+                view = less_memory(view, [view.waiting[n] for n in members])
                 lanes[launch.lane] = name
                 level = max(level, used)
                 spent = _cost(launch, view) // shares.get(name, 1)

@@ -1,6 +1,6 @@
 """When a request is due: at its deadline, or else at a time that follows from solo times.
 
-    due = arrival + min(3.5 x solo, 1.3 x the longest solo time of the profile)
+    due = arrival + min(3 x solo, 1.4 x the longest solo time of the profile)
 
 Short work is due at a few times its own time, so that it rarely waits for something long; the
 longest is due soon after it could be done alone, so that being long costs it little. A due time
@@ -21,4 +21,4 @@ def due_ns(request: Request, profile: Profile) -> int:
     cost = profile[request.template]
     solo = cost.solo_ns if request.rows == 1 else cost.left_ns(0, request.rows)
     longest = max(solo, profile.longest_ns)
-    return request.arrival_ns + min(7 * solo // 2, 13 * longest // 10)
+    return request.arrival_ns + min(3 * solo, 14 * longest // 10)

@@ -15,13 +15,14 @@ __all__ = [
     "Entry",
     "Key",
     "Order",
+    "find",
     "first",
-    "holds",
     "insert",
     "items",
     "least_after",
     "remove",
     "size",
+    "total_work",
     "work_before",
 ]
 
@@ -70,11 +71,11 @@ def first(order: Order) -> Entry | None:
     return order.entry
 
 
-def holds(order: Order, key: Key) -> bool:
-    """Say whether there is an entry of this key."""
+def find(order: Order, key: Key) -> Entry | None:
+    """Give the entry of a key."""
     while order is not None and key != order.entry.key:
         order = order.left if key < order.entry.key else order.right
-    return order is not None
+    return None if order is None else order.entry
 
 
 def items(order: Order) -> Iterator[Entry]:
@@ -106,6 +107,11 @@ def remove(order: Order, key: Key) -> Order:
         return order if left is order.left else _node(order.entry, order.heap, left, order.right)
     right = remove(order.right, key)
     return order if right is order.right else _node(order.entry, order.heap, order.left, right)
+
+
+def total_work(order: Order) -> int:
+    """Add up the work of all entries."""
+    return order.work if order else 0
 
 
 def work_before(order: Order, key: Key) -> int:

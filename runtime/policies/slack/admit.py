@@ -5,8 +5,7 @@ it: until a lane is free, the rest of what runs and ranks before it, the queue b
 each adds to a full batch, and its own time alone.
 """
 
-from fusec.runtime.policies.ranking import key_of
-from fusec.runtime.policies.slack.state import State, entry_of, put, rank
+from fusec.runtime.policies.slack.state import State, entry_of, put
 from fusec.runtime.sched.order import NEVER, least_after, work_before
 from fusec.runtime.sched.records import Reject
 from fusec.runtime.sched.view import View, Waiting
@@ -60,7 +59,8 @@ def _leaves_in(view: View, block_end_ns: int, retreat_ns: int | None) -> int:
 def _problem(view: View, state: State, waiting: Waiting) -> str | None:
     request = waiting.request
     assert request.deadline_ns is not None
-    key = key_of(waiting, view.profile, rank)
+    entry, _ = entry_of(state, view, waiting)
+    key = entry.key
     own = view.profile[request.template].left_ns(0, request.rows)
     start = view.now_ns + free_in_ns(view) + rest_of_running_ns(view, key[0])
     finish = start + work_before(state.order, key) + own
@@ -68,7 +68,7 @@ def _problem(view: View, state: State, waiting: Waiting) -> str | None:
         late = finish - request.deadline_ns
         return f"predicted to be answered {late / 1e6:.3f} ms after its deadline"
     least = least_after(state.order, key)
-    added = entry_of(waiting, view).work_ns
+    added = entry.work_ns
     if start <= least < start + added and least < NEVER // 2:
         return "would make a request that was admitted before miss its deadline"
     return None

@@ -12,7 +12,6 @@ Each decision costs the logarithm of what waits, for each request that came or s
 
 from fusec.runtime.policies.ranking import (
     head,
-    key_of,
     left_ns,
     less_memory,
     next_that_fits,
@@ -20,8 +19,8 @@ from fusec.runtime.policies.ranking import (
 from fusec.runtime.policies.slack.admit import admit
 from fusec.runtime.policies.slack.batch import company, gather, joins_at, packed, waits_until
 from fusec.runtime.policies.slack.preempt import preemption
-from fusec.runtime.policies.slack.state import State, forget, rank, update
-from fusec.runtime.sched.order import holds
+from fusec.runtime.policies.slack.state import State, forget, key_in, take, update
+from fusec.runtime.sched.order import find
 from fusec.runtime.sched.policy import Policy
 from fusec.runtime.sched.records import Action, Launch, Reject, WakeAt
 from fusec.runtime.sched.view import Lane, View, Waiting
@@ -60,7 +59,7 @@ def _fill(
         if deadline is None or view.now_ns + left_ns(first, view.profile) <= deadline:
             break
         actions.append(Reject(first.request.id, "cannot be answered before its deadline any more"))
-        state = forget(state, view, (first,))
+        state = forget(take(state, (first,)), (first.request.id,))
     first = _stays(view, state, first)
     until = first.next_block + 1
     pack = gather(view, state, first)
@@ -71,12 +70,12 @@ def _fill(
         later = waits_until(view, state, pack)
         if later is not None:
             return WakeAt(later), state
-    state = forget(state, view, tuple(pack))
+    state = take(state, pack)
     beside = (
         company(less_memory(view, pack), state, pack) if until == pack[0].next_block + 1 else []
     )
     for other in beside:
-        state = forget(state, view, tuple(other))
+        state = take(state, other)
     return Launch(packed(pack, beside), lane.index, until), state
 
 
@@ -88,14 +87,12 @@ def _stays(view: View, state: State, first: Waiting) -> Waiting:
     """
     stopped = (view.waiting.get(n) for s in view.change.stopped for n in s.pack.requests)
     # What another lane took in this very decision is in the view still, but not in the order.
-    just = [
-        w for w in stopped if w is not None and holds(state.order, key_of(w, view.profile, rank))
-    ]
+    just = [w for w in stopped if w is not None and find(state.order, key_in(state, w)) is not None]
     if not just or any(w.request.id == first.request.id for w in just):
         return first
-    old = min(just, key=lambda w: key_of(w, view.profile, rank))
+    old = min(just, key=lambda w: key_in(state, w))
     cut = view.profile[old.request.template].cut_ns
-    if rank(old, view.profile) <= rank(first, view.profile) + cut:
+    if key_in(state, old)[0] <= key_in(state, first)[0] + cut:
         return old
     promise, other = old.request.deadline_ns, first.request.deadline_ns
     rest, takes = left_ns(old, view.profile), left_ns(first, view.profile)

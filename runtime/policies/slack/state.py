@@ -1,20 +1,25 @@
 """What `slack` remembers: the order of what waits, the same by place, and when templates are asked.
 
-The rank is the due time, plus 3/10 of the time that the request still needs. Of two that are due at
-about the same time the shorter goes first, and what has begun is pulled ahead as it gets done. A
-rank is a fixed time, so whoever waits gets to the front, however much short work keeps coming.
+The rank is the due time, plus 3/10 of the time that the request still needs: of two that are due at
+about the same time the shorter goes first, and what has begun is pulled ahead as it gets done. To
+what has no deadline, patience is added, once, when it comes:
+
+    patience = 2 x work that is there already x solo / longest solo
+
+So the longer the queue, the more short work goes first: where there is too much work everyone would
+be late in the same measure of time, and long work minds that least. A rank is a fixed time, so
+whoever waits gets to the front, however much short work keeps coming.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from fusec.runtime.policies.ranking import key_of, left_ns
+from fusec.runtime.policies.ranking import left_ns
 from fusec.runtime.sched.due import due_ns
-from fusec.runtime.sched.order import NEVER, Entry, Order, insert, remove
-from fusec.runtime.sched.profile import Profile
+from fusec.runtime.sched.order import NEVER, Entry, Key, Order, find, insert, remove, total_work
 from fusec.runtime.sched.records import Request
-from fusec.runtime.sched.view import View, Waiting
+from fusec.runtime.sched.view import Lane, View, Waiting
 
 __all__ = [
     "Place",
@@ -22,10 +27,12 @@ __all__ = [
     "State",
     "entry_of",
     "forget",
+    "key_in",
     "place_of",
     "promise_ns",
     "put",
-    "rank",
+    "rest_ns",
+    "take",
     "update",
 ]
 
@@ -47,12 +54,40 @@ class State:
 
     order: Order = None
     places: Mapping[Place, Order] = field(default_factory=dict)
+    known: Order = None
+    """By number, all that has not ended: `work_ns` is the part of the rank that never changes,
+    `promise_ns` the rank that it is in the order with."""
     rhythms: Mapping[str, Rhythm] = field(default_factory=dict)
 
 
-def rank(waiting: Waiting, profile: Profile) -> int:
-    """Give the time that orders requests."""
-    return due_ns(waiting.request, profile) + 3 * left_ns(waiting, profile) // 10
+def key_in(state: State, waiting: Waiting) -> Key:
+    """Give the key of what waits and was put."""
+    known = find(state.known, (waiting.request.id, 0, 0, 0))
+    return _key(waiting.request, known.promise_ns if known else NEVER)
+
+
+def _key(request: Request, rank: int) -> Key:
+    return (rank, -request.priority, request.arrival_ns, request.id)
+
+
+def _patience_ns(state: State, view: View, request: Request) -> int:
+    """Give what is added to the due time of a request that has no deadline."""
+    if request.deadline_ns is not None:
+        return 0
+    running = sum(rest_ns(view, lane) for lane in view.lanes) // max(1, len(view.lanes))
+    solo, longest = view.profile[request.template].solo_ns, view.profile.longest_ns
+    return 2 * (total_work(state.order) + running) * min(solo, longest) // longest
+
+
+def rest_ns(view: View, lane: Lane) -> int:
+    """Give the time that what runs on a lane still needs, blocks to come included."""
+    if lane.pack is None:
+        return 0
+    rest = max(0, lane.block_end_ns - view.now_ns)
+    for pack in lane.pack.parts:
+        cost = view.profile[pack.template]
+        rest += cost.left_ns(min(pack.next_block + 1, cost.n_blocks), len(pack.requests))
+    return rest
 
 
 def promise_ns(request: Request) -> int:
@@ -65,28 +100,43 @@ def place_of(waiting: Waiting) -> Place:
     return (waiting.request.template, waiting.next_block, waiting.done_ns, waiting.group)
 
 
-def entry_of(waiting: Waiting, view: View) -> Entry:
-    """Make a request's entry in the order; its work is what it adds to a full batch."""
+def entry_of(state: State, view: View, waiting: Waiting) -> tuple[Entry, int]:
+    """Make a request's entry in the order, and the part of its rank that never changes.
+
+    Its work is what it adds to a full batch.
+    """
     request = waiting.request
     cost = view.profile[request.template]
     left = left_ns(waiting, view.profile)
     work = min(left, max(1, left * cost.share_ns // cost.solo_ns)) // max(1, len(view.lanes))
-    key = key_of(waiting, view.profile, rank)
-    return Entry(key, request.id, waiting.stops, work, promise_ns(request))
+    known = find(state.known, (request.id, 0, 0, 0))
+    if known is None:
+        base = due_ns(request, view.profile) + _patience_ns(state, view, request)
+    else:
+        base = known.work_ns
+    key = _key(request, base + 3 * left // 10)
+    return Entry(key, request.id, waiting.stops, work, promise_ns(request)), base
 
 
 def put(state: State, view: View, waiting: Waiting) -> State:
     """Add what waits."""
-    entry, place = entry_of(waiting, view), place_of(waiting)
+    entry, base = entry_of(state, view, waiting)
+    place = place_of(waiting)
     places = {**state.places, place: insert(state.places.get(place), entry)}
-    return replace(state, order=insert(state.order, entry), places=places)
+    known = _known(remove(state.known, (waiting.request.id, 0, 0, 0)), entry, base)
+    return replace(state, order=insert(state.order, entry), places=places, known=known)
 
 
-def forget(state: State, view: View, gone: tuple[Waiting, ...]) -> State:
-    """Remove what waits no longer."""
+def _known(known: Order, entry: Entry, base: int) -> Order:
+    number = (entry.request, 0, 0, 0)
+    return insert(known, Entry(number, entry.request, work_ns=base, promise_ns=entry.key[0]))
+
+
+def take(state: State, gone: Iterable[Waiting]) -> State:
+    """Remove from the order what is launched, or ends."""
     order, places = state.order, dict(state.places)
     for waiting in gone:
-        key, place = key_of(waiting, view.profile, rank), place_of(waiting)
+        key, place = key_in(state, waiting), place_of(waiting)
         order = remove(order, key)
         left = remove(places.pop(place, None), key)
         if left is not None:
@@ -94,9 +144,20 @@ def forget(state: State, view: View, gone: tuple[Waiting, ...]) -> State:
     return replace(state, order=order, places=places)
 
 
+def forget(state: State, numbers: Iterable[int]) -> State:
+    """Remove what has ended from memory."""
+    known = state.known
+    for number in numbers:
+        known = remove(known, (number, 0, 0, 0))
+    return replace(state, known=known)
+
+
 def update(state: State, view: View) -> State:
     """Bring the rest up to date with what changed; what arrived is not admitted yet."""
-    state = forget(state, view, view.change.gone) if view.change.gone else state
+    gone = view.change.gone
+    if gone or view.change.finished:
+        ended = (*view.change.finished, *(w.request.id for w in gone))
+        state = forget(take(state, gone) if gone else state, ended)
     for stopped in view.change.stopped:
         for number in (n for pack in stopped.pack.parts for n in pack.requests):
             if number in view.waiting:

@@ -1,0 +1,183 @@
+"""Even splits on the native executor: how even blocks are, and what stopping between them costs.
+
+A model runs whole, and in 2 to 8 blocks that the exact splitter chose from its profile. Block runs
+stop at the end of every block; with company, another program's memory goes through the caches
+before each block, as it does when somebody else runs there, and before the whole run as well.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import harness
+import minilm
+import numpy as np
+import peers
+import torch
+from resnet import ResNet
+
+import fusec
+from fusec.ir.split import Split
+from fusec.passes.split import (
+    SplitReport,
+    cut_costs,
+    even_split,
+    genetic_split,
+    live_bytes,
+    report,
+)
+from fusec.runtime.extern import run_extern
+from fusec.runtime.request import Request, read_request
+from fusec.runtime.tile.blocks import BlockExecutor
+from fusec.runtime.tile.executor import Wanted
+
+BENCH = "split"
+BLOCKS = tuple(range(2, 9))
+COMPANY = ", company between blocks"
+SMOKE = "tiny encoder"
+_COMPANY_BYTES = 1 << 26
+Inputs = tuple[torch.Tensor, ...]
+Costs = tuple[list[int], tuple[int | None, ...]]
+"""Of each stage, and of each cut between two."""
+
+
+def _tokens(length: int, vocabulary: int) -> Inputs:
+    tokens = torch.randint(0, vocabulary, (1, length))
+    return tokens, torch.ones(1, length, dtype=torch.int64)
+
+
+MODELS: Mapping[str, Callable[[], tuple[torch.nn.Module, Inputs]]] = {
+    "MiniLM, 64 tokens": lambda: (minilm.sentence_model(), _tokens(64, 30000)),
+    "ResNet-18, 224 x 224": lambda: (ResNet().eval(), (torch.randn(1, 3, 224, 224),)),
+    SMOKE: lambda: (minilm.Sentence(1, 16, 2, 50).eval(), _tokens(8, 50)),
+}
+
+
+def cases(smoke: bool) -> Iterable[str]:
+    """Name every model with and without company."""
+    names = [SMOKE] if smoke else [name for name in MODELS if name != SMOKE]
+    return [f"{name}{company}" for name in names for company in ("", COMPANY)]
+
+
+def setup(case: str, threads: int) -> harness.Setup:
+    """Compile and profile a model; split it; bind a run of each split."""
+    name = case.removesuffix(COMPANY)
+    model, inputs = MODELS[name]()
+    plan = fusec.compile({name: model}, examples={name: inputs}, executor="cpu", threads=threads)
+    plan.warm()
+    given = [x.numpy() for x in inputs]
+    request = read_request(plan._registry.target(name), tuple(given))
+    costs = _costs(plan, request)
+    executor = BlockExecutor(plan._stages.of, threads, run_extern)
+    evict = _evict() if case.endswith(COMPANY) else None
+    splits = {"whole": None} | {f"{k} blocks": even_split(*costs, k) for k in BLOCKS}
+    runs = {k: _Run(name, executor, request, split, evict) for k, split in splits.items()}
+    figures = [
+        figure
+        for impl, run in runs.items()
+        if run.split is not None
+        for figure in _figures(impl, run, run.split, runs["whole"], costs)
+    ]
+    return harness.Setup(
+        impls={impl: harness.Impl(run.build, run.read) for impl, run in runs.items()},
+        truth=peers.truth_of({name: model}, {name: inputs}),
+        figures=figures,
+        burst=1 if evict else 4,
+    )
+
+
+def _costs(plan: fusec.Plan, request: Request) -> Costs:
+    """Give what each stage and each cut costs."""
+    template = request.choice.template
+    profile = plan.profile(seconds=2.0)
+    stages = profile.templates[template.key].stages
+    live = live_bytes(plan._stages.of(template), request.extents)
+    speed = profile.machine.read_bytes_per_ns
+    return [round(s.measured_ns) for s in stages], cut_costs(live, bytes_per_ns=speed)
+
+
+def _figures(
+    impl: str, run: _Run, split: Split, whole: _Run, costs: Costs
+) -> Iterable[harness.Figure]:
+    """Figures of one split: measured, and of the exact and the genetic one as predicted."""
+    searched = genetic_split(*costs, len(split.blocks))
+    raw_ns = sum(costs[0])
+    yield harness.Figure(impl, "deviation / mean", "%", lambda: 100 * run.report(whole).deviation)
+    yield harness.Figure(
+        impl, "overhead per cut", "%", lambda: 100 * run.report(whole).overhead_per_cut
+    )
+    for how, made in (("exact", split), ("genetic", searched)):
+        predicted = report([b.cost_ns for b in made.blocks], raw_ns)
+        yield _given(impl, f"deviation predicted, {how}", "%", 100 * predicted.deviation)
+        yield _given(impl, f"largest block predicted, {how}", "us", made.largest_ns / 1e3)
+
+
+def _given(impl: str, metric: str, unit: str, value: float) -> harness.Figure:
+    return harness.Figure(impl, metric, unit, lambda: value)
+
+
+def _evict() -> Callable[[], object]:
+    memory = np.zeros(_COMPANY_BYTES // 8)
+    return memory.sum
+
+
+@dataclass(eq=False)
+class _Run:
+    """One way to run the model, and how long its parts took."""
+
+    name: str
+    executor: BlockExecutor
+    request: Request
+    split: Split | None
+    evict: Callable[[], object] | None
+    times: list[list[int]] = field(default_factory=list)
+    """Of each run, of each block."""
+
+    answer: tuple[np.ndarray, ...] = ()
+
+    def build(self) -> Callable[[], object]:
+        """Give what is timed."""
+        return self
+
+    def read(self, _: object) -> harness.Outputs:
+        """Give the last answer."""
+        return {self.name: self.answer[0]}
+
+    def __call__(self) -> harness.Took:
+        """Run once."""
+        r = self.request
+        wanted = [Wanted(r.choice, r.rows, r.extents)]
+        inputs = [tuple(map(np.asarray, r.inputs))]
+        self._company()
+        begin = time.perf_counter_ns()
+        if self.split is None:
+            self.answer = self.executor.prepare(wanted).run(inputs)[0]
+            times = [time.perf_counter_ns() - begin]
+        else:
+            times = []
+            run = self.executor.begin(wanted, [self.split], inputs)
+            while not run.done:
+                run.step()
+                times.append(time.perf_counter_ns() - begin)
+                self._company()
+                begin = time.perf_counter_ns()
+            self.answer = run.answers()[0]
+        self.times.append(times)
+        return harness.Took(sum(times))
+
+    def report(self, whole: _Run) -> SplitReport:
+        """Give the figures of the median times."""
+        medians = [statistics.median(block) for block in zip(*self.times, strict=True)]
+        return report(medians, statistics.median(sum(t) for t in whole.times))
+
+    def _company(self) -> None:
+        if self.evict is not None:
+            self.evict()
+
+
+if __name__ == "__main__":
+    harness.main(sys.modules[__name__])

@@ -5,10 +5,11 @@ it: until a lane is free, the rest of what runs and ranks before it, the queue b
 each adds to a full batch, and its own time alone.
 """
 
-from fusec.runtime.policies.slack.state import State, entry_of, put
+from fusec.runtime.policies.slack.group import Group, left_ns
+from fusec.runtime.policies.slack.state import State, admitted, entry_of, newcomer
 from fusec.runtime.sched.order import NEVER, least_after, work_before
 from fusec.runtime.sched.records import Reject
-from fusec.runtime.sched.view import View, Waiting
+from fusec.runtime.sched.view import View
 
 __all__ = ["admit", "free_in_ns", "rest_of_running_ns"]
 
@@ -17,12 +18,12 @@ def admit(view: View, state: State) -> tuple[list[Reject], State]:
     """Let in what arrived, or refuse it."""
     refused: list[Reject] = []
     for request in view.change.arrived:
-        waiting = view.waiting.get(request.id)
-        if waiting is None:
+        if request.id not in view.waiting:
             continue
-        reason = None if request.deadline_ns is None else _problem(view, state, waiting)
+        group = newcomer(state, view, request)
+        reason = None if request.deadline_ns is None else _problem(view, state, group)
         if reason is None:
-            state = put(state, view, waiting)
+            state = admitted(state, view, group)
         else:
             refused.append(Reject(request.id, reason))
     return refused, state
@@ -56,19 +57,15 @@ def _leaves_in(view: View, block_end_ns: int, retreat_ns: int | None) -> int:
     return left if retreat_ns is None else min(left, retreat_ns)
 
 
-def _problem(view: View, state: State, waiting: Waiting) -> str | None:
-    request = waiting.request
-    assert request.deadline_ns is not None
-    entry, _ = entry_of(state, view, waiting)
-    key = entry.key
-    own = view.profile[request.template].left_ns(0, request.rows)
+def _problem(view: View, state: State, group: Group) -> str | None:
+    key, own = group.key, left_ns(group, view.profile)
     start = view.now_ns + free_in_ns(view) + rest_of_running_ns(view, key[0])
     finish = start + work_before(state.order, key) + own
-    if finish > request.deadline_ns:
-        late = finish - request.deadline_ns
+    if finish > group.promise_ns:
+        late = finish - group.promise_ns
         return f"predicted to be answered {late / 1e6:.3f} ms after its deadline"
     least = least_after(state.order, key)
-    added = entry.work_ns
+    added = entry_of(group, view).work_ns
     if start <= least < start + added and least < NEVER // 2:
         return "would make a request that was admitted before miss its deadline"
     return None

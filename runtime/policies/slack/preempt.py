@@ -1,14 +1,15 @@
 """When to stop what runs in the middle of a block."""
 
-from fusec.runtime.policies.ranking import left_ns
-from fusec.runtime.sched.due import due_ns
+from fusec.runtime.policies.slack.group import left_ns
+from fusec.runtime.policies.slack.pick import first_group
+from fusec.runtime.policies.slack.state import State
 from fusec.runtime.sched.records import Preempt
-from fusec.runtime.sched.view import Lane, View, Waiting
+from fusec.runtime.sched.view import Lane, View
 
 __all__ = ["preemption"]
 
 
-def preemption(view: View, first: Waiting) -> Preempt | None:
+def preemption(view: View, state: State) -> Preempt | None:
     """Stop a lane for who is first, if that saves it and costs nobody else a due time.
 
     Who would be in time after the block that runs waits for it; who is late even after a retreat
@@ -16,8 +17,12 @@ def preemption(view: View, first: Waiting) -> Preempt | None:
     """
     if not view.lanes or any(lane.pack is None or lane.stopping for lane in view.lanes):
         return None
-    takes = left_ns(first, view.profile)
-    due = due_ns(first.request, view.profile)
+    if all(lane.retreat_ns is None for lane in view.lanes):
+        return None
+    first, _ = first_group(view, state)
+    if first is None:
+        return None
+    takes, due = left_ns(first, view.profile), first.due_ns
     if min(lane.block_end_ns for lane in view.lanes) + takes <= due:
         return None
     able = [lane for lane in view.lanes if _yields(view, lane, takes, due)]

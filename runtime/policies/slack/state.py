@@ -1,4 +1,4 @@
-"""What `slack` remembers: the order of what waits, the same by place, and when templates are asked.
+"""What `slack` remembers: what waits, in order, and when templates are asked for.
 
 The rank is the due time, plus 3/10 of the time that the request still needs: of two that are due at
 about the same time the shorter goes first, and what has begun is pulled ahead as it gets done. To
@@ -9,35 +9,20 @@ what has no deadline, patience is added, once, when it comes:
 So the longer the queue, the more short work goes first: where there is too much work everyone would
 be late in the same measure of time, and long work minds that least. A rank is a fixed time, so
 whoever waits gets to the front, however much short work keeps coming.
+
+What has run together stays together: a pack that stopped is one entry in the order.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
 
-from fusec.runtime.policies.ranking import left_ns
+from fusec.runtime.policies.slack.group import Group, fresh_group, left_ns, merged
 from fusec.runtime.sched.due import due_ns
-from fusec.runtime.sched.order import NEVER, Entry, Key, Order, find, insert, remove, total_work
+from fusec.runtime.sched.order import Entry, Order, insert, remove, total_work
 from fusec.runtime.sched.records import Request
 from fusec.runtime.sched.view import Lane, View, Waiting
 
-__all__ = [
-    "Place",
-    "Rhythm",
-    "State",
-    "entry_of",
-    "forget",
-    "key_in",
-    "place_of",
-    "promise_ns",
-    "put",
-    "rest_ns",
-    "take",
-    "update",
-]
-
-Place: TypeAlias = tuple[str, int, int, tuple[int, ...]]
-"""Template, block, work done in it, and with whom: requests at one place can run together."""
+__all__ = ["Rhythm", "State", "admitted", "drop", "entry_of", "launched", "newcomer", "update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +35,111 @@ class Rhythm:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that waits, in order, and by place. Maps are copied, never changed."""
+    """All that `slack` knows. Maps are copied, never changed."""
 
     order: Order = None
-    places: Mapping[Place, Order] = field(default_factory=dict)
-    known: Order = None
-    """By number, all that has not ended: `work_ns` is the part of the rank that never changes,
-    `promise_ns` the rank that it is in the order with."""
+    """An entry for each request that never ran, and for each pack that stopped."""
+    fresh: Mapping[str, Order] = field(default_factory=dict)
+    """Of these the requests, by template."""
+    packs: Mapping[int, Group] = field(default_factory=dict)
+    """And the packs, by their first request."""
+    bases: Mapping[int, int] = field(default_factory=dict)
+    """Of requests that run: the part of the rank that never changes."""
     rhythms: Mapping[str, Rhythm] = field(default_factory=dict)
 
 
-def key_in(state: State, waiting: Waiting) -> Key:
-    """Give the key of what waits and was put."""
-    known = find(state.known, (waiting.request.id, 0, 0, 0))
-    return _key(waiting.request, known.promise_ns if known else NEVER)
+def newcomer(state: State, view: View, request: Request) -> Group:
+    """Make a group of one that just came, with its rank."""
+    base = due_ns(request, view.profile)
+    if request.deadline_ns is None:
+        running = sum(_rest_ns(view, lane) for lane in view.lanes) // max(1, len(view.lanes))
+        solo, longest = view.profile[request.template].solo_ns, view.profile.longest_ns
+        base += 2 * (total_work(state.order) + running) * min(solo, longest) // longest
+    return fresh_group(request, base, view.profile)
 
 
-def _key(request: Request, rank: int) -> Key:
-    return (rank, -request.priority, request.arrival_ns, request.id)
+def entry_of(group: Group, view: View) -> Entry:
+    """Make a group's entry in the order; its work is what it adds to a full batch."""
+    left = left_ns(group, view.profile)
+    if group.block == 0 and len(group.requests) == 1:
+        cost = view.profile[group.template]
+        left = min(left, left * cost.share_ns // cost.solo_ns)
+    work = max(1, left // max(1, len(view.lanes)))
+    return Entry(group.key, group.requests[0], 0, work, group.promise_ns)
 
 
-def _patience_ns(state: State, view: View, request: Request) -> int:
-    """Give what is added to the due time of a request that has no deadline."""
-    if request.deadline_ns is not None:
-        return 0
-    running = sum(rest_ns(view, lane) for lane in view.lanes) // max(1, len(view.lanes))
-    solo, longest = view.profile[request.template].solo_ns, view.profile.longest_ns
-    return 2 * (total_work(state.order) + running) * min(solo, longest) // longest
+def admitted(state: State, view: View, group: Group) -> State:
+    """Add a request that came."""
+    entry = entry_of(group, view)
+    fresh = {**state.fresh, group.template: insert(state.fresh.get(group.template), entry)}
+    return replace(state, order=insert(state.order, entry), fresh=fresh)
 
 
-def rest_ns(view: View, lane: Lane) -> int:
+def launched(state: State, groups: Iterable[Group]) -> State:
+    """Move groups from what waits to what runs."""
+    order, fresh, packs, bases = state.order, state.fresh, state.packs, dict(state.bases)
+    for group in groups:
+        order = remove(order, group.key)
+        if group.stopped:
+            packs = {k: p for k, p in packs.items() if k != group.requests[0]}
+        else:
+            fresh = {**fresh, group.template: remove(fresh.get(group.template), group.key)}
+        for number in group.requests:
+            bases[number] = group.base_ns
+    return replace(state, order=order, fresh=fresh, packs=packs, bases=bases)
+
+
+def drop(state: State, view: View, waiting: Waiting) -> State:
+    """Remove a request that ends without running again."""
+    number = waiting.request.id
+    old = next((p for p in state.packs.values() if number in p.requests), None)
+    if old is None:
+        # Only without a deadline is there patience in the rank; what is left then is skipped later.
+        request = waiting.request
+        key = fresh_group(request, due_ns(request, view.profile), view.profile).key
+        fresh = {**state.fresh, request.template: remove(state.fresh.get(request.template), key)}
+        return replace(state, order=remove(state.order, key), fresh=fresh)
+    packs = {k: p for k, p in state.packs.items() if p is not old}
+    state = replace(state, order=remove(state.order, old.key), packs=packs)
+    stay = [view.waiting[n] for n in old.requests if n != number and n in view.waiting]
+    return _rest(state, view, stay, old.base_ns) if stay else state
+
+
+def update(state: State, view: View) -> State:
+    """Bring everything up to date with what changed; what arrived is not admitted yet."""
+    change = view.change
+    for stopped in change.stopped:
+        for pack in stopped.pack.parts:
+            stay = [view.waiting[n] for n in pack.requests if n in view.waiting]
+            if stay:
+                base = min(state.bases[w.request.id] for w in stay)
+                state = _rest(state, view, stay, base)
+    for gone in change.gone:
+        state = drop(state, view, gone)
+    if change.finished or change.stopped:
+        ended = {*change.finished, *(n for s in change.stopped for n in s.pack.requests)}
+        bases = {n: base for n, base in state.bases.items() if n not in ended}
+        state = replace(state, bases=bases)
+    if not change.arrived:
+        return state
+    rhythms = dict(state.rhythms)
+    for request in change.arrived:
+        rhythms[request.template] = _next(rhythms.get(request.template), request.arrival_ns)
+    return replace(state, rhythms=rhythms)
+
+
+def _rest(state: State, view: View, members: list[Waiting], base: int) -> State:
+    """Add a pack that stopped."""
+    singles = [fresh_group(w.request, base, view.profile) for w in members]
+    whole = merged(singles)
+    first = members[0]
+    group = replace(whole, block=first.next_block, done_ns=first.done_ns, stopped=True)
+    group = replace(group, key=(base + 3 * left_ns(group, view.profile) // 10, *whole.key[1:]))
+    packs = {**state.packs, group.requests[0]: group}
+    return replace(state, order=insert(state.order, entry_of(group, view)), packs=packs)
+
+
+def _rest_ns(view: View, lane: Lane) -> int:
     """Give the time that what runs on a lane still needs, blocks to come included."""
     if lane.pack is None:
         return 0
@@ -88,86 +148,6 @@ def rest_ns(view: View, lane: Lane) -> int:
         cost = view.profile[pack.template]
         rest += cost.left_ns(min(pack.next_block + 1, cost.n_blocks), len(pack.requests))
     return rest
-
-
-def promise_ns(request: Request) -> int:
-    """Give the time by which an answer was promised; a due time that stands in is no promise."""
-    return NEVER if request.deadline_ns is None else request.deadline_ns
-
-
-def place_of(waiting: Waiting) -> Place:
-    """Give where a request is."""
-    return (waiting.request.template, waiting.next_block, waiting.done_ns, waiting.group)
-
-
-def entry_of(state: State, view: View, waiting: Waiting) -> tuple[Entry, int]:
-    """Make a request's entry in the order, and the part of its rank that never changes.
-
-    Its work is what it adds to a full batch.
-    """
-    request = waiting.request
-    cost = view.profile[request.template]
-    left = left_ns(waiting, view.profile)
-    work = min(left, max(1, left * cost.share_ns // cost.solo_ns)) // max(1, len(view.lanes))
-    known = find(state.known, (request.id, 0, 0, 0))
-    if known is None:
-        base = due_ns(request, view.profile) + _patience_ns(state, view, request)
-    else:
-        base = known.work_ns
-    key = _key(request, base + 3 * left // 10)
-    return Entry(key, request.id, waiting.stops, work, promise_ns(request)), base
-
-
-def put(state: State, view: View, waiting: Waiting) -> State:
-    """Add what waits."""
-    entry, base = entry_of(state, view, waiting)
-    place = place_of(waiting)
-    places = {**state.places, place: insert(state.places.get(place), entry)}
-    known = _known(remove(state.known, (waiting.request.id, 0, 0, 0)), entry, base)
-    return replace(state, order=insert(state.order, entry), places=places, known=known)
-
-
-def _known(known: Order, entry: Entry, base: int) -> Order:
-    number = (entry.request, 0, 0, 0)
-    return insert(known, Entry(number, entry.request, work_ns=base, promise_ns=entry.key[0]))
-
-
-def take(state: State, gone: Iterable[Waiting]) -> State:
-    """Remove from the order what is launched, or ends."""
-    order, places = state.order, dict(state.places)
-    for waiting in gone:
-        key, place = key_in(state, waiting), place_of(waiting)
-        order = remove(order, key)
-        left = remove(places.pop(place, None), key)
-        if left is not None:
-            places[place] = left
-    return replace(state, order=order, places=places)
-
-
-def forget(state: State, numbers: Iterable[int]) -> State:
-    """Remove what has ended from memory."""
-    known = state.known
-    for number in numbers:
-        known = remove(known, (number, 0, 0, 0))
-    return replace(state, known=known)
-
-
-def update(state: State, view: View) -> State:
-    """Bring the rest up to date with what changed; what arrived is not admitted yet."""
-    gone = view.change.gone
-    if gone or view.change.finished:
-        ended = (*view.change.finished, *(w.request.id for w in gone))
-        state = forget(take(state, gone) if gone else state, ended)
-    for stopped in view.change.stopped:
-        for number in (n for pack in stopped.pack.parts for n in pack.requests):
-            if number in view.waiting:
-                state = put(state, view, view.waiting[number])
-    if not view.change.arrived:
-        return state
-    rhythms = dict(state.rhythms)
-    for request in view.change.arrived:
-        rhythms[request.template] = _next(rhythms.get(request.template), request.arrival_ns)
-    return replace(state, rhythms=rhythms)
 
 
 def _next(before: Rhythm | None, at_ns: int) -> Rhythm:

@@ -92,21 +92,25 @@ def items(order: Order) -> Iterator[Entry]:
 
 def insert(order: Order, entry: Entry) -> Order:
     """Give the queue with one entry more."""
-    return _insert(order, entry, _hash(entry.request))
+    heap, key = _hash(entry.request), entry.key
+    path: list[tuple[_Node, bool]] = []
+    while order is not None and order.heap >= heap:
+        before = key < order.entry.key
+        path.append((order, before))
+        order = order.left if before else order.right
+    node: Order = _node(entry, heap, *_cut(order, key))
+    return _rebuilt(path, node)
 
 
 def remove(order: Order, key: Key) -> Order:
     """Give the queue without the entry of a key, or the same queue if there is none."""
-    if order is None:
-        return None
-    here = order.entry.key
-    if key == here:
-        return _join(order.left, order.right)
-    if key < here:
-        left = remove(order.left, key)
-        return order if left is order.left else _node(order.entry, order.heap, left, order.right)
-    right = remove(order.right, key)
-    return order if right is order.right else _node(order.entry, order.heap, order.left, right)
+    path: list[tuple[_Node, bool]] = []
+    here = order
+    while here is not None and here.entry.key != key:
+        before = key < here.entry.key
+        path.append((here, before))
+        here = here.left if before else here.right
+    return order if here is None else _rebuilt(path, _join(here.left, here.right))
 
 
 def total_work(order: Order) -> int:
@@ -142,15 +146,14 @@ def least_after(order: Order, key: Key) -> int:
     return least
 
 
-def _insert(order: Order, entry: Entry, heap: int) -> _Node:
-    if order is None:
-        return _node(entry, heap, None, None)
-    if heap > order.heap:
-        left, right = _cut(order, entry.key)
-        return _node(entry, heap, left, right)
-    if entry.key < order.entry.key:
-        return _node(order.entry, order.heap, _insert(order.left, entry, heap), order.right)
-    return _node(order.entry, order.heap, order.left, _insert(order.right, entry, heap))
+def _rebuilt(path: list[tuple[_Node, bool]], node: Order) -> Order:
+    """Give the tree whose path, from the root, ends in another node."""
+    for above, left in reversed(path):
+        if left:
+            node = _node(above.entry, above.heap, node, above.right)
+        else:
+            node = _node(above.entry, above.heap, above.left, node)
+    return node
 
 
 def _cut(order: Order, key: Key) -> tuple[Order, Order]:
@@ -187,7 +190,7 @@ def _node(entry: Entry, heap: int, left: Order, right: Order) -> _Node:
         total += right.work
         if right.least - through < least:
             least = right.least - through
-    return _Node(entry, heap, left, right, n, total, least)
+    return tuple.__new__(_Node, (entry, heap, left, right, n, total, least))
 
 
 def _hash(number: int) -> int:

@@ -13,7 +13,7 @@ whoever waits gets to the front, however much short work keeps coming.
 What has run together stays together: a pack that stopped is one entry in the order.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fusec.runtime.policies.slack.group import Group, fresh_group, left_ns, merged
@@ -43,8 +43,8 @@ class State:
     """Of these the requests, by template."""
     packs: Mapping[int, Group] = field(default_factory=dict)
     """And the packs, by their first request."""
-    bases: Mapping[int, int] = field(default_factory=dict)
-    """Of requests that run: the part of the rank that never changes."""
+    running: Mapping[int, Group] = field(default_factory=dict)
+    """What runs, as it was launched, by its first request."""
     rhythms: Mapping[str, Rhythm] = field(default_factory=dict)
 
 
@@ -72,21 +72,21 @@ def admitted(state: State, view: View, group: Group) -> State:
     """Add a request that came."""
     entry = entry_of(group, view)
     fresh = {**state.fresh, group.template: insert(state.fresh.get(group.template), entry)}
-    return replace(state, order=insert(state.order, entry), fresh=fresh)
+    order = insert(state.order, entry)
+    return State(order, fresh, state.packs, state.running, state.rhythms)
 
 
-def launched(state: State, groups: Iterable[Group]) -> State:
-    """Move groups from what waits to what runs."""
-    order, fresh, packs, bases = state.order, state.fresh, state.packs, dict(state.bases)
+def launched(state: State, groups: Sequence[Group]) -> State:
+    """Move groups from what waits to what runs, together."""
+    order, fresh, packs = state.order, state.fresh, state.packs
     for group in groups:
         order = remove(order, group.key)
         if group.stopped:
             packs = {k: p for k, p in packs.items() if k != group.requests[0]}
         else:
             fresh = {**fresh, group.template: remove(fresh.get(group.template), group.key)}
-        for number in group.requests:
-            bases[number] = group.base_ns
-    return replace(state, order=order, fresh=fresh, packs=packs, bases=bases)
+    running = {**state.running, groups[0].requests[0]: merged(groups)}
+    return State(order, fresh, packs, running, state.rhythms)
 
 
 def drop(state: State, view: View, waiting: Waiting) -> State:
@@ -101,8 +101,8 @@ def drop(state: State, view: View, waiting: Waiting) -> State:
         return replace(state, order=remove(state.order, key), fresh=fresh)
     packs = {k: p for k, p in state.packs.items() if p is not old}
     state = replace(state, order=remove(state.order, old.key), packs=packs)
-    stay = [view.waiting[n] for n in old.requests if n != number and n in view.waiting]
-    return _rest(state, view, stay, old.base_ns) if stay else state
+    stay = tuple(n for n in old.requests if n != number and n in view.waiting)
+    return _rest(state, view, stay, old) if stay else state
 
 
 def update(state: State, view: View) -> State:
@@ -110,33 +110,50 @@ def update(state: State, view: View) -> State:
     change = view.change
     for stopped in change.stopped:
         for pack in stopped.pack.parts:
-            stay = [view.waiting[n] for n in pack.requests if n in view.waiting]
+            stay = tuple(n for n in pack.requests if n in view.waiting)
             if stay:
-                base = min(state.bases[w.request.id] for w in stay)
-                state = _rest(state, view, stay, base)
+                state = _rest(state, view, stay, _ran(state, stay[0]))
     for gone in change.gone:
         state = drop(state, view, gone)
     if change.finished or change.stopped:
         ended = {*change.finished, *(n for s in change.stopped for n in s.pack.requests)}
-        bases = {n: base for n, base in state.bases.items() if n not in ended}
-        state = replace(state, bases=bases)
+        running = {k: g for k, g in state.running.items() if ended.isdisjoint(g.requests)}
+        state = State(state.order, state.fresh, state.packs, running, state.rhythms)
     if not change.arrived:
         return state
     rhythms = dict(state.rhythms)
     for request in change.arrived:
         rhythms[request.template] = _next(rhythms.get(request.template), request.arrival_ns)
-    return replace(state, rhythms=rhythms)
+    return State(state.order, state.fresh, state.packs, state.running, rhythms)
 
 
-def _rest(state: State, view: View, members: list[Waiting], base: int) -> State:
-    """Add a pack that stopped."""
-    singles = [fresh_group(w.request, base, view.profile) for w in members]
-    whole = merged(singles)
-    first = members[0]
-    group = replace(whole, block=first.next_block, done_ns=first.done_ns, stopped=True)
-    group = replace(group, key=(base + 3 * left_ns(group, view.profile) // 10, *whole.key[1:]))
-    packs = {**state.packs, group.requests[0]: group}
-    return replace(state, order=insert(state.order, entry_of(group, view)), packs=packs)
+def _ran(state: State, number: int) -> Group:
+    """Give what a request ran in."""
+    return next(g for g in state.running.values() if number in g.requests)
+
+
+def _rest(state: State, view: View, numbers: tuple[int, ...], was: Group) -> State:
+    """Add a pack that stopped, less those of it that ended."""
+    if numbers != was.requests:
+        requests = [view.waiting[n].request for n in numbers]
+        was = merged([fresh_group(r, was.base_ns, view.profile) for r in requests])
+    first = view.waiting[numbers[0]]
+    left = view.profile[was.template].left_ns(first.next_block, was.rows) - first.done_ns
+    group = Group(
+        requests=numbers,
+        template=was.template,
+        block=first.next_block,
+        done_ns=first.done_ns,
+        stopped=True,
+        rows=was.rows,
+        base_ns=was.base_ns,
+        key=(was.base_ns + 3 * left // 10, *was.key[1:]),
+        due_ns=was.due_ns,
+        promise_ns=was.promise_ns,
+    )
+    packs = {**state.packs, numbers[0]: group}
+    order = insert(state.order, entry_of(group, view))
+    return State(order, state.fresh, packs, state.running, state.rhythms)
 
 
 def _rest_ns(view: View, lane: Lane) -> int:

@@ -250,7 +250,7 @@ class BlockExecutor(NativeExecutor):
             VerifyError: a split is not one of its template's stages.
         """
         key = tuple(
-            (w.choice, w.rows, tuple(w.extents.items()), s.cuts)
+            (w.choice, w.rows, tuple(w.extents.items()), _places_of(s))
             for w, s in zip(wanted, splits, strict=True)
         )
         planned = self._cut.get(key, partial(self._plan_blocks, wanted, splits))
@@ -272,8 +272,8 @@ class BlockExecutor(NativeExecutor):
             for w in wanted
         ]
         whole = build(parts, self._threads, self._address)
-        stops = [_stops(cls.parts, splits) for cls in whole.classes]
-        program, blocks = cut_program(whole, stops)
+        own = [_split_of(cls.parts, splits) for cls in whole.classes]
+        program, blocks = cut_program(whole, own)
         templates, rows = [w.choice.template for w in wanted], [w.rows for w in wanted]
         make = partial(BlockCall, program, blocks, parts, templates, rows, self._address)
         return _Planned(make, [w.choice for w in wanted])
@@ -296,12 +296,16 @@ class _Planned:
         self._calls.append(call)
 
 
-def _stops(parts: Sequence[int], splits: Sequence[Split]) -> tuple[int, ...]:
-    """Give the stages at which blocks of one class stop."""
-    ways = {tuple(b.stop_stage for b in splits[part].blocks) for part in parts}
+def _split_of(parts: Sequence[int], splits: Sequence[Split]) -> Split:
+    """Give the split of one class."""
+    ways = {_places_of(splits[part]) for part in parts}
     if len(ways) > 1:
         raise VerifyError(f"requests of one template are split in {len(ways)} ways")
-    return ways.pop()
+    return splits[parts[0]]
+
+
+def _places_of(split: Split) -> Hashable:
+    return split.parts, tuple((b.stop_stage, b.stop_part) for b in split.blocks)
 
 
 def _entries(key: Hashable) -> Sequence[tuple[Choice, object]]:

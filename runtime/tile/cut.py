@@ -16,60 +16,93 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusec.ir.errors import VerifyError
+from fusec.ir.split import Split
 from fusec.runtime.tile.build import Program
 from fusec.runtime.tile.table import UNIT, Table, words_of
 
 __all__ = ["cut_program", "cut_table"]
 
 
-def cut_program(
-    program: Program, stops: Sequence[Sequence[int]]
-) -> tuple[Program, tuple[Table, ...]]:
+def cut_program(program: Program, splits: Sequence[Split]) -> tuple[Program, tuple[Table, ...]]:
     """Cut a program's stages into blocks.
+
+    Where a block stops inside a stage, a part of that stage is a share of its tasks.
 
     Args:
         program: all stages, as built.
-        stops: of each of its classes, the stages at which blocks stop, up to the last; where a
-            class has fewer blocks than another, it is done earlier.
+        splits: of each of its classes; where one has fewer blocks than another, it is done earlier.
 
     Returns:
         The program with an arena for every group, and the table of each block.
 
     Raises:
-        VerifyError: blocks do not cover a class's stages, or a task waits for a later block.
+        VerifyError: a split is not of the class's stages, or a task waits for a later block.
     """
-    blocks = np.zeros(program.stage_starts[-1], dtype=np.int64)
+    tasks = program.table.tasks
+    share, of = _places(program.table)
+    blocks = np.zeros(len(tasks), dtype=np.int64)
     starts = program.stage_starts
-    for own, first, end in zip(stops, starts[:-1], starts[1:], strict=True):
-        edges = np.array([0, *own])
-        if edges[-1] != end - first or (np.diff(edges) <= 0).any():
-            raise VerifyError(f"blocks that stop at stages {list(own)} of {end - first}")
-        blocks[first:end] = np.searchsorted(edges[1:], np.arange(end - first), side="right")
-    return _placed(program), cut_table(program.table, blocks)
+    for split, first, end in zip(splits, starts[:-1], starts[1:], strict=True):
+        stops = np.array(split.stops(end - first), dtype=np.int64)
+        parts = np.array(split.parts or (1,) * (end - first), dtype=np.int64)
+        own = np.flatnonzero((tasks["stage"] >= first) & (tasks["stage"] < end))
+        stage = tasks["stage"][own] - first
+        place = (np.cumsum(parts) - parts)[stage] + share[own] * parts[stage] // of[own]
+        blocks[own] = np.searchsorted(stops, place, side="right")
+    number = max((len(split.blocks) for split in splits), default=0)
+    return _placed(program), cut_table(program.table, blocks, number)
 
 
-def cut_table(table: Table, blocks: NDArray[np.int64]) -> tuple[Table, ...]:
-    """Cut a table by the stages of its tasks.
+def cut_table(table: Table, blocks: NDArray[np.int64], number: int) -> tuple[Table, ...]:
+    """Cut a table.
 
     Args:
         table: all tasks.
-        blocks: of each stage, the block that it is in.
+        blocks: of each task, the block that it is in; none before that of a task ahead in its unit.
+        number: of blocks.
 
     Raises:
-        VerifyError: a task waits for one in a later block, or for several blocks at once.
+        VerifyError: a task waits for one in a later block, or does not wait for all.
     """
+    order, unit_of = _in_units(table)
+    block_of = blocks[order]
+    signalling = table.tasks["signal"] >= 0
+    signals = np.zeros((number, table.counters), dtype=np.int64)
+    np.add.at(signals, (blocks[signalling], table.tasks["signal"][signalling]), 1)
+    if (table.waits["threshold"] != signals.sum(axis=0)[table.waits["counter"]]).any():
+        raise VerifyError("a task waits for some signals of a counter only")
+    return tuple(
+        _block(table, b, order[block_of == b], unit_of[block_of == b], signals)
+        for b in range(number)
+    )
+
+
+def _in_units(table: Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give the tasks as the units have them, and the unit of each."""
     counts = table.units["tasks"]
     ends = np.cumsum(counts)
     shift = np.repeat(table.units["task"] - (ends - counts), counts)
-    order = shift + np.arange(len(shift))  # tasks as the units have them
-    unit_of = np.repeat(np.arange(len(counts)), counts)
-    block_of = blocks[table.tasks["stage"][order]]
-    produced = _signalled_in(table, blocks)
-    number = int(blocks.max(initial=-1)) + 1
-    return tuple(
-        _block(table, b, order[block_of == b], unit_of[block_of == b], produced)
-        for b in range(number)
-    )
+    return shift + np.arange(len(shift)), np.repeat(np.arange(len(counts)), counts)
+
+
+def _places(table: Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give the place of each task among those of the same stage and group, and their number.
+
+    In a chain these are tasks of one unit, in a cohort those that signal one counter.
+    """
+    order, unit_of = _in_units(table)
+    tasks = table.tasks[order]
+    in_cohort = tasks["signal"] >= 0
+    group = np.where(in_cohort, tasks["signal"], table.counters + unit_of)
+    keys = np.stack([group, tasks["stage"]], axis=1)
+    _, number, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+    number = number.reshape(-1)
+    by_group = np.argsort(number, kind="stable")
+    share, of = np.empty_like(order), np.empty_like(order)
+    places = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    share[order[by_group]] = places
+    of[order] = counts[number]
+    return share, of
 
 
 def _placed(program: Program) -> Program:
@@ -86,40 +119,33 @@ def _placed(program: Program) -> Program:
     )
 
 
-def _signalled_in(table: Table, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give the block in which each counter is signalled; -1 where nobody does."""
-    signals = table.tasks["signal"]
-    by = blocks[table.tasks["stage"]]
-    signalling = signals >= 0
-    first = np.full(table.counters, np.iinfo(np.int64).max)
-    last = np.full(table.counters, -1)
-    np.minimum.at(first, signals[signalling], by[signalling])
-    np.maximum.at(last, signals[signalling], by[signalling])
-    if (first < last).any():
-        raise VerifyError(f"counter {int(np.argmax(first < last))} is signalled in several blocks")
-    return last
-
-
 def _block(
     table: Table,
     block: int,
     picked: NDArray[np.int64],
     unit_of: NDArray[np.int64],
-    produced: NDArray[np.int64],
+    signals: NDArray[np.int64],
 ) -> Table:
     tasks = table.tasks[picked]
     begins, ends = tasks["wait"], tasks["wait"] + tasks["waits"]
-    within = produced[table.waits["counter"]]
-    later = np.concatenate([[0], np.cumsum(within > block)])
+    later = _sums(signals[block + 1 :, table.waits["counter"]].sum(axis=0) > 0)
     if (later[ends] > later[begins]).any():
         raise VerifyError(f"a task of block {block} waits for a later one")
-    kept = np.concatenate([[0], np.cumsum(within == block)])
+    within = signals[block, table.waits["counter"]]  # those of earlier blocks are there by then
+    kept = _sums(within > 0)
     tasks["wait"], tasks["waits"] = kept[begins], kept[ends] - kept[begins]
+    waits = table.waits[within > 0]
+    waits["threshold"] = within[within > 0]
     _, counts = np.unique(unit_of, return_counts=True)
     units = np.stack([np.cumsum(counts) - counts, counts], axis=1)
     return Table(
         tasks=tasks,
-        waits=table.waits[within == block],
+        waits=waits,
         units=words_of(units, UNIT),
         counters=table.counters,
     )
+
+
+def _sums(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Count how many are chosen before each place, and in all."""
+    return np.concatenate([[0], np.cumsum(chosen)])

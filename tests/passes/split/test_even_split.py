@@ -133,7 +133,7 @@ def test_a_cut_where_none_is_allowed_is_refused(cut: int) -> None:
 @pytest.mark.parametrize(
     ("blocks", "text"),
     [
-        ([Block(1, 2, 0)], "begins at stage 1"),
+        ([Block(1, 2, 0)], "does not follow"),
         ([Block(0, 0, 0)], "empty"),
         ([Block(0, 1, -1)], "less than nothing"),
         ([Block(0, 1, 0), Block(2, 3, 0)], "does not follow"),

@@ -83,9 +83,10 @@ def waits_until(view: View, state: State, pack: Group) -> int | None:
         return None
     fuller = cost.left_ns(0, pack.rows + 1)
     saved = cost.left_ns(0, pack.rows) + cost.solo_ns - fuller
-    until = min(rhythm.last_ns + rhythm.gap_ns, pack.due_ns - fuller)
+    until = rhythm.last_ns + rhythm.gap_ns
     wait = until - view.now_ns
-    return until if wait > 0 and wait * len(pack.requests) < saved else None
+    pays = wait > 0 and wait * len(pack.requests) < saved
+    return until if pays and until + fuller <= pack.due_ns else None
 
 
 def company(view: View, state: State, pack: Group) -> list[list[Group]]:

@@ -2,7 +2,7 @@
 
 The rank is the due time, plus 3/10 of the time that the request still needs: of two that are due at
 about the same time the shorter goes first, and what has begun is pulled ahead as it gets done. To
-what has no deadline, patience is added, once, when it comes:
+what has no deadline and no priority, patience is added, once, when it comes:
 
     patience = 2 x work that is there already x solo / longest solo
 
@@ -51,7 +51,7 @@ class State:
 def newcomer(state: State, view: View, request: Request) -> Group:
     """Make a group of one that just came, with its rank."""
     base = due_ns(request, view.profile)
-    if request.deadline_ns is None:
+    if request.deadline_ns is None and request.priority <= 0:
         running = sum(_rest_ns(view, lane) for lane in view.lanes) // max(1, len(view.lanes))
         solo, longest = view.profile[request.template].solo_ns, view.profile.longest_ns
         base += 2 * (total_work(state.order) + running) * min(solo, longest) // longest

@@ -11,7 +11,9 @@ from fusec.cli.explain_command import explain
 from fusec.cli.guard import GuardedGroup
 from fusec.cli.merge_command import merge
 from fusec.cli.profile_command import profile
+from fusec.cli.replay_command import replay_log
 from fusec.cli.run_command import run
+from fusec.cli.simulate_command import simulate
 
 __all__ = ["app"]
 
@@ -47,5 +49,7 @@ app.command("compile")(compile_models)
 app.command()(explain)
 app.command()(run)
 app.command()(profile)
+app.command()(simulate)
+app.command("replay")(replay_log)
 app.command()(merge)
 app.command()(demo)

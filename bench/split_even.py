@@ -1,6 +1,7 @@
 """Even splits on the native executor: how even blocks are, and what stopping between them costs.
 
-A model runs whole, and in 2 to 8 blocks that the exact splitter chose from its profile. Block runs
+A model runs whole, and in 2 to 8 blocks that the exact splitter chose from its profile: of whole
+stages, and with cuts inside stages too, between their tasks. Block runs
 stop at the end of every block; with company, another program's memory goes through the caches
 before each block, as it does when somebody else runs there, and before the whole run as well.
 """
@@ -27,7 +28,10 @@ from fusec.passes.split import (
     cut_costs,
     even_split,
     genetic_split,
+    in_stages,
     live_bytes,
+    live_inside,
+    parted,
     report,
 )
 from fusec.runtime.extern import run_extern
@@ -41,8 +45,18 @@ COMPANY = ", company between blocks"
 SMOKE = "tiny encoder"
 _COMPANY_BYTES = 1 << 26
 Inputs = tuple[torch.Tensor, ...]
-Costs = tuple[list[int], tuple[int | None, ...]]
-"""Of each stage, and of each cut between two."""
+_PART_NS = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """What was measured of a template."""
+
+    stage_ns: list[int]
+    cut_ns: tuple[int | None, ...]
+    """Between two stages."""
+    inside_ns: tuple[int | None, ...]
+    """Inside a stage; None in what PyTorch runs."""
 
 
 def _tokens(length: int, vocabulary: int) -> Inputs:
@@ -74,7 +88,13 @@ def setup(case: str, threads: int) -> harness.Setup:
     costs = _costs(plan, request)
     executor = BlockExecutor(plan._stages.of, threads, run_extern)
     evict = _evict() if case.endswith(COMPANY) else None
-    splits = {"whole": None} | {f"{k} blocks": even_split(*costs, k) for k in BLOCKS}
+    (most,) = executor.parts([Wanted(request.choice, request.rows, request.extents)])
+    cut = parted(costs.stage_ns, costs.cut_ns, costs.inside_ns, _PART_NS, most=most)
+    splits: dict[str, Split | None] = {"whole": None}
+    for k in BLOCKS:
+        even = even_split(cut.part_ns, cut.cut_ns, k)
+        splits[f"{k} blocks"] = in_stages(even, cut.parts)
+        splits[f"{k} blocks of whole stages"] = even_split(costs.stage_ns, costs.cut_ns, k)
     runs = {k: _Run(name, executor, request, split, evict) for k, split in splits.items()}
     figures = [
         figure
@@ -95,25 +115,34 @@ def _costs(plan: fusec.Plan, request: Request) -> Costs:
     template = request.choice.template
     profile = plan.profile(seconds=2.0)
     stages = profile.templates[template.key].stages
-    live = live_bytes(plan._stages.of(template), request.extents)
+    lowered = plan._stages.of(template)
     speed = profile.machine.read_bytes_per_ns
-    return [round(s.measured_ns) for s in stages], cut_costs(live, bytes_per_ns=speed)
+    extern = [i for i, stage in enumerate(lowered.stages) if stage.extern is not None]
+    return Costs(
+        stage_ns=[round(s.measured_ns) for s in stages],
+        cut_ns=cut_costs(live_bytes(lowered, request.extents), bytes_per_ns=speed),
+        inside_ns=cut_costs(
+            live_inside(lowered, request.extents), bytes_per_ns=speed, forbidden=extern
+        ),
+    )
 
 
 def _figures(
     impl: str, run: _Run, split: Split, whole: _Run, costs: Costs
 ) -> Iterable[harness.Figure]:
     """Figures of one split: measured, and of the exact and the genetic one as predicted."""
-    searched = genetic_split(*costs, len(split.blocks))
-    raw_ns = sum(costs[0])
     yield harness.Figure(impl, "deviation / mean", "%", lambda: 100 * run.report(whole).deviation)
     yield harness.Figure(
         impl, "overhead per cut", "%", lambda: 100 * run.report(whole).overhead_per_cut
     )
-    for how, made in (("exact", split), ("genetic", searched)):
-        predicted = report([b.cost_ns for b in made.blocks], raw_ns)
-        yield _given(impl, f"deviation predicted, {how}", "%", 100 * predicted.deviation)
-        yield _given(impl, f"largest block predicted, {how}", "us", made.largest_ns / 1e3)
+    ways = {"predicted": split}
+    if not split.parts:
+        searched = genetic_split(costs.stage_ns, costs.cut_ns, len(split.blocks))
+        ways["of the genetic search, predicted"] = searched
+    for how, made in ways.items():
+        figures = report([b.cost_ns for b in made.blocks], sum(costs.stage_ns))
+        yield _given(impl, f"deviation / mean {how}", "%", 100 * figures.deviation)
+        yield _given(impl, f"largest block {how}", "us", made.largest_ns / 1e3)
 
 
 def _given(impl: str, metric: str, unit: str, value: float) -> harness.Figure:

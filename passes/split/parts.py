@@ -30,14 +30,22 @@ class Parted:
     """How many each stage has."""
 
 
-def parted(stage_ns: Sequence[int], cut_ns: Cuts, inside_ns: Cuts, part_ns: int) -> Parted:
+def parted(
+    stage_ns: Sequence[int],
+    cut_ns: Cuts,
+    inside_ns: Cuts,
+    part_ns: int,
+    *,
+    most: Sequence[int] | None = None,
+) -> Parted:
     """Cut stages into parts of equal cost.
 
     Args:
         stage_ns: of each stage.
         cut_ns: of each cut between stages i and i + 1, None where it is forbidden.
         inside_ns: of a cut inside each stage, None where it is forbidden.
-        part_ns: what a part costs at most, as far as 64 parts per stage go.
+        part_ns: what a part costs at most, as far as there can be so many.
+        most: parts that each stage can be cut into; None is 64.
 
     Raises:
         VerifyError: the lengths do not fit.
@@ -48,8 +56,11 @@ def parted(stage_ns: Sequence[int], cut_ns: Cuts, inside_ns: Cuts, part_ns: int)
             f"in parts of {part_ns} ns"
         )
     counts, parts, cuts = [], [], []
-    for cost, between, inside in zip(stage_ns, (*cut_ns, None), inside_ns, strict=True):
-        n = 1 if inside is None else min(_MOST_PARTS, max(1, -(-cost // part_ns)))
+    limits = (_MOST_PARTS,) * len(stage_ns) if most is None else most
+    for cost, between, inside, limit in zip(
+        stage_ns, (*cut_ns, None), inside_ns, limits, strict=True
+    ):
+        n = 1 if inside is None else max(1, min(limit, -(-cost // part_ns)))
         counts.append(n)
         parts += [cost * (i + 1) // n - cost * i // n for i in range(n)]
         cuts += [inside] * (n - 1) + [between]

@@ -26,7 +26,7 @@ from fusec.runtime.request import Choice
 from fusec.runtime.tile.answers import Memory
 from fusec.runtime.tile.build import Program, build
 from fusec.runtime.tile.call import STATUS_TEXTS, Call
-from fusec.runtime.tile.cut import cut_program
+from fusec.runtime.tile.cut import cut_program, parts_of
 from fusec.runtime.tile.engine import Job, Status, Word
 from fusec.runtime.tile.executor import Answers, NativeExecutor, Wanted
 from fusec.runtime.tile.externs import RunExtern
@@ -262,8 +262,27 @@ class BlockExecutor(NativeExecutor):
         gone = set(map(id, choices))
         self._cut.drop(lambda key: any(id(entry[0]) in gone for entry in _entries(key)))
 
+    def parts(self, wanted: Sequence[Wanted]) -> tuple[tuple[int, ...], ...]:
+        """Give into how many parts each stage of each request can be cut, if they run together."""
+        program = build(self._parts(wanted), self._threads, self._address)
+        found = {
+            part: own
+            for cls, own in zip(program.classes, parts_of(program), strict=True)
+            for part in cls.parts
+        }
+        return tuple(found.get(i, ()) for i in range(len(wanted)))
+
     def _plan_blocks(self, wanted: Sequence[Wanted], splits: Sequence[Split]) -> "_Planned":
-        parts = [
+        parts = self._parts(wanted)
+        whole = build(parts, self._threads, self._address)
+        own = [_split_of(cls.parts, splits) for cls in whole.classes]
+        program, blocks = cut_program(whole, own)
+        templates, rows = [w.choice.template for w in wanted], [w.rows for w in wanted]
+        make = partial(BlockCall, program, blocks, parts, templates, rows, self._address)
+        return _Planned(make, [w.choice for w in wanted])
+
+    def _parts(self, wanted: Sequence[Wanted]) -> list[Part]:
+        return [
             Part(
                 self.binding(w.choice.template, w.extents),
                 self._weights(w.choice),
@@ -271,12 +290,6 @@ class BlockExecutor(NativeExecutor):
             )
             for w in wanted
         ]
-        whole = build(parts, self._threads, self._address)
-        own = [_split_of(cls.parts, splits) for cls in whole.classes]
-        program, blocks = cut_program(whole, own)
-        templates, rows = [w.choice.template for w in wanted], [w.rows for w in wanted]
-        make = partial(BlockCall, program, blocks, parts, templates, rows, self._address)
-        return _Planned(make, [w.choice for w in wanted])
 
 
 class _Planned:

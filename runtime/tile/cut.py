@@ -11,6 +11,7 @@ arena, so every group has an arena of its own.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from fusec.ir.split import Split
 from fusec.runtime.tile.build import Program
 from fusec.runtime.tile.table import UNIT, Table, words_of
 
-__all__ = ["cut_program", "cut_table"]
+__all__ = ["cut_program", "cut_table", "parts_of"]
 
 
 def cut_program(program: Program, splits: Sequence[Split]) -> tuple[Program, tuple[Table, ...]]:
@@ -42,7 +43,7 @@ def cut_program(program: Program, splits: Sequence[Split]) -> tuple[Program, tup
     share, of = _places(program.table)
     blocks = np.zeros(len(tasks), dtype=np.int64)
     starts = program.stage_starts
-    for split, first, end in zip(splits, starts[:-1], starts[1:], strict=True):
+    for split, (first, end) in zip(splits, pairwise(starts), strict=True):
         stops = np.array(split.stops(end - first), dtype=np.int64)
         parts = np.array(split.parts or (1,) * (end - first), dtype=np.int64)
         own = np.flatnonzero((tasks["stage"] >= first) & (tasks["stage"] < end))
@@ -51,6 +52,19 @@ def cut_program(program: Program, splits: Sequence[Split]) -> tuple[Program, tup
         blocks[own] = np.searchsorted(stops, place, side="right")
     number = max((len(split.blocks) for split in splits), default=0)
     return _placed(program), cut_table(program.table, blocks, number)
+
+
+def parts_of(program: Program) -> tuple[tuple[int, ...], ...]:
+    """Give into how many parts each stage of each class can be cut.
+
+    In a chain a part is a task at least, in a cohort a task for each worker.
+    """
+    tasks = program.table.tasks
+    _, of = _places(program.table)
+    usable = np.where(tasks["signal"] >= 0, of // program.workers, of)
+    parts = np.ones(program.stage_starts[-1], dtype=np.int64)
+    np.maximum.at(parts, tasks["stage"], usable)
+    return tuple(tuple(parts[a:b].tolist()) for a, b in pairwise(program.stage_starts))
 
 
 def cut_table(table: Table, blocks: NDArray[np.int64], number: int) -> tuple[Table, ...]:

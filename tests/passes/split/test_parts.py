@@ -27,6 +27,10 @@ def test_no_more_than_64_parts() -> None:
     assert sum(found.part_ns) == 1000
 
 
+def test_no_more_parts_than_can_be() -> None:
+    assert parted([100, 100, 100], [0, 0], [0, 0, 0], 10, most=[3, 1, 90]).parts == (3, 1, 10)
+
+
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=8), st.integers(1, 6))
 def test_a_split_of_parts_reads_as_one_of_stages(stages: list[int], blocks: int) -> None:
     n = len(stages)

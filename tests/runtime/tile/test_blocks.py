@@ -324,6 +324,16 @@ def test_splits_that_do_not_fit_are_refused(native: Native, rng: np.random.Gener
         )
 
 
+def test_parts_come_in_the_order_of_the_requests(native: Native, rng: np.random.Generator) -> None:
+    names = ["small0", "words0", "small1", "wide0"]
+    requests = [native.request(name, _input(name, 1, rng)) for name in names]
+    wanted = [Wanted(r.choice, r.rows, r.extents) for r in requests]
+    found = native.executors[2].parts(wanted)
+    assert [len(parts) for parts in found] == [native.length(name) for name in names]
+    assert found[0] == found[2]
+    assert max(found[3]) > 1
+
+
 def test_planned_once_and_forgotten_with_its_members(
     native: Native, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from fusec.ir.errors import VerifyError
 from fusec.ir.split import Block, Split
 from fusec.runtime.tile.bind import Binding
 from fusec.runtime.tile.build import Program, build
-from fusec.runtime.tile.cut import cut_program, cut_table
+from fusec.runtime.tile.cut import cut_program, cut_table, parts_of
 from fusec.runtime.tile.layout import Part
 
 NONE = np.zeros(0, dtype=np.int64)
@@ -94,6 +94,17 @@ def test_a_stage_is_cut_at_a_share_of_its_tasks(workers: int) -> None:
         signals = table.signals()
         for wait in table.waits:
             assert wait["threshold"] == signals[wait["counter"]] > 0
+
+
+def test_parts_are_tasks_for_every_worker() -> None:
+    """The small instances are in groups of 5, 3 or 2, one task each."""
+    for workers, size in ((1, 5), (2, 3), (3, 2)):
+        whole = _built(workers)
+        small, large = parts_of(whole)
+        counts = np.bincount(whole.table.tasks["stage"])[3:]
+        assert small == (size,) * 3
+        assert large == tuple((counts // workers).tolist())
+        assert min(large) > 1
 
 
 @pytest.mark.parametrize("stops", [(), (2,), (2, 4)])

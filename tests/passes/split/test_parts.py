@@ -58,6 +58,11 @@ def test_stops_of_a_split_without_parts() -> None:
             split.stops(stages)
 
 
+def test_a_stage_of_no_parts() -> None:
+    with pytest.raises(VerifyError, match="of 2 stages"):
+        Split(blocks=(Block(0, 2, 0),), parts=(0, 3)).stops(2)
+
+
 @pytest.mark.parametrize(("part", "parts"), [(2, (1, 2)), (1, ()), (-1, (2, 2))])
 def test_parts_that_a_stage_has_not(part: int, parts: tuple[int, ...]) -> None:
     with pytest.raises(VerifyError, match="places"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -316,12 +317,14 @@ def test_splits_that_do_not_fit_are_refused(native: Native, rng: np.random.Gener
         with pytest.raises(VerifyError, match=f"of {n} stages"):
             native.begin(given, {"small": wrong}, 1)
     requests = [native.request(name, given["small0"]) for name in ("small0", "small1")]
-    with pytest.raises(VerifyError, match="split in 2 ways"):
-        native.executors[1].begin(
-            [Wanted(r.choice, r.rows, r.extents) for r in requests],
-            [_split([1], n), _split([2], n)],
-            [(given["small0"],)] * 2,
-        )
+    finer = replace(_split([1], n), parts=(2,) * n)
+    for others in (_split([2], n), finer):
+        with pytest.raises(VerifyError, match="split in 2 ways"):
+            native.executors[1].begin(
+                [Wanted(r.choice, r.rows, r.extents) for r in requests],
+                [_split([1], n), others],
+                [(given["small0"],)] * 2,
+            )
 
 
 def test_parts_come_in_the_order_of_the_requests(native: Native, rng: np.random.Generator) -> None:

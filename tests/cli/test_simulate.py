@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 from typer.testing import CliRunner, Result
 
+import fusec
 from fusec.cli.app import app
 
 PROFILE = {
@@ -184,3 +187,19 @@ def test_errors_are_for_people(arguments: tuple[str, ...], words: str, profile: 
     result = call("simulate", *given)
     assert result.exit_code == 1
     assert words in " ".join(result.stderr.split())
+
+
+def test_a_plan_gives_the_costs_that_were_measured_of_it(tmp_path: Path) -> None:
+    models = {n: nn.Sequential(nn.Linear(12, 20), nn.ReLU()).eval() for n in "ab"}
+    plan = fusec.compile(models, examples={"*": torch.randn(1, 12)}, executor="cpu", threads=1)
+    path = tmp_path / "p.fusec"
+    plan.save(path)
+    given = ("simulate", "--plan", path, "--arrivals", "poisson:100", "-n", 60, "--json")
+    unmeasured = call(*given)
+    assert unmeasured.exit_code == 1
+    assert "run `fusec profile` on it first" in unmeasured.stderr
+    plan.profile(seconds=0.01)
+    plan.save(path)
+    figures = json.loads(call(*given).stdout)
+    assert [g["name"] for g in figures["models"]] == ["a", "b"]
+    assert figures["total"]["answered"] == 60

@@ -115,29 +115,33 @@ def test_an_interruption_costs_a_cut_and_going_on_costs_nothing() -> None:
     assert ended(interrupted) == {1: 11, 0: 16.5}
 
 
-def test_retreat_stops_at_the_next_granule_and_loses_no_work() -> None:
-    def decide(view: View) -> tuple[Action, ...]:
-        if view.lanes[0].pack is not None:
-            return (Preempt(0),) if 1 in view.waiting else ()
-        first = max(view.waiting.values(), key=lambda w: w.request.id, default=None)
-        if first is None:
-            return ()
-        return (
-            launch(
-                first.request.template,
-                first.request.id,
-                block=first.next_block,
-                until=first.next_block + 1,
-            ),
-        )
+def _newest_first(view: View) -> tuple[Action, ...]:
+    running = view.lanes[0].pack
+    first = max(view.waiting.values(), key=lambda w: w.request.id, default=None)
+    if first is None:
+        return ()
+    if running is not None:
+        return (Preempt(0),) if first.request.id > running.requests[0] else ()
+    block, number = first.next_block, first.request.id
+    return (launch(first.request.template, number, block=block, until=block + 1),)
 
-    run = drive(policy_of(decide), PROFILE, [ask(0, "two"), ask(1, "one", 1.25)], retreat_ns=MS)
+
+def test_retreat_stops_at_the_next_granule_and_loses_no_work() -> None:
+    requests = [ask(0, "two"), ask(1, "one", 1.25)]
+    run = drive(policy_of(_newest_first), PROFILE, requests, retreat_ns=MS)
     assert [(s.start_ns / MS, s.end_ns / MS, s.preempted) for s in run.spans] == [
         (0, 2, True),
         (2, 4, False),
         (4, 5, False),
         (5, 8, False),
     ]
+
+
+def test_what_retreats_twice_in_one_block_keeps_all_it_did() -> None:
+    profile = costs({"job": [10], "one": [2]})
+    requests = [ask(0, "job"), ask(1, "one", 1.25), ask(2, "one", 6.25)]
+    run = drive(policy_of(_newest_first), profile, requests, retreat_ns=MS)
+    assert ended(run) == {1: 4, 2: 9, 0: 14}
 
 
 def test_a_pack_with_company_takes_the_percentage() -> None:

@@ -133,8 +133,8 @@ def test_slack_lets_a_latecomer_catch_up_and_join() -> None:
 
 def test_slack_does_not_join_where_that_saves_nothing() -> None:
     profile = costs({"b": {1: [6.0, 1.0], 2: [11.9, 1.1]}})
-    run = drive("slack", profile, [ask(0, "b"), ask(1, "b", 0.5)])
-    assert ended(run)[0] == 7
+    requests = [ask(0, "b", deadline=100), ask(1, "b", 0.5, deadline=100)]
+    assert ended(drive("slack", profile, requests))[0] == 7
 
 
 def _waits(run: Run) -> int:
@@ -238,3 +238,13 @@ def test_started_work_gets_on_where_memory_is_short() -> None:
         run = drive(name, profile, requests, memory_bytes=10)
         check_run(run, requests)
         assert set(results(run).values()) == {Result.DONE}
+
+
+def test_a_batch_grows_only_while_it_keeps_its_promises() -> None:
+    profile = costs({"b": {1: [4], 2: [7]}})
+    crowd = [ask(i, "b") for i in range(1, 9)]
+    free = drive("slack", profile, [ask(0, "b"), *crowd])
+    assert len(free.spans[0].pack.requests) == 2
+    bound = drive("slack", profile, [ask(0, "b", deadline=5), *crowd])
+    assert bound.spans[0].pack.requests == (0,)
+    assert next(o for o in bound.outcomes if o.request.id == 0).met

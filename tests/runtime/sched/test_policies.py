@@ -12,7 +12,7 @@ from fusec.runtime.policies.fifo import FIFO
 from fusec.runtime.policies.slack.policy import SLACK
 from fusec.runtime.policies.table import POLICIES, find_policy
 from fusec.runtime.sched.due import due_ns
-from fusec.runtime.sched.records import Request, Result, WakeAt
+from fusec.runtime.sched.records import Preempt, Request, Result, WakeAt
 
 PROFILE = costs({"short": [1], "mid": [3, 3], "long": [5, 5, 5, 5]})
 
@@ -61,6 +61,10 @@ def test_split_paper_runs_whole_models_while_every_model_waits() -> None:
     profile = costs({"short": [1], "long": [5, 5]})
     both = drive("split_paper", profile, [ask(0, "long"), ask(1, "long"), ask(2, "short")])
     assert ended(both) == {2: 1, 0: 11, 1: 21}
+    whole = drive(
+        "split_paper", costs({"mid": [3, 3], "long": [5, 5]}), [ask(0, "long"), ask(1, "mid")]
+    )
+    assert [s.blocks for s in whole.spans] == [2, 1, 1]
     alone = drive("split_paper", profile, [ask(0, "long"), ask(1, "short", 1)])
     assert ended(alone) == {1: 6, 0: 11}
 
@@ -170,6 +174,7 @@ def test_slack_does_not_retreat_if_the_running_work_would_lose_its_own() -> None
     requests = [ask(0, "job", deadline=50.5), ask(1, "quick", 10, deadline=5)]
     run = drive("slack", profile, requests, retreat_ns=MS // 5)
     assert ended(run)[0] == 50
+    assert not any(isinstance(a, Preempt) for d in run.decisions for a in d.actions)
     assert results(run)[1] is not Result.DONE
 
 
@@ -248,3 +253,18 @@ def test_a_batch_grows_only_while_it_keeps_its_promises() -> None:
     bound = drive("slack", profile, [ask(0, "b", deadline=5), *crowd])
     assert bound.spans[0].pack.requests == (0,)
     assert next(o for o in bound.outcomes if o.request.id == 0).met
+
+
+def test_what_has_begun_stays_if_being_stopped_would_lose_its_promise() -> None:
+    profile = costs({"long": [5, 5], "mid": [2, 2]})
+    urgent = ask(1, "mid", 1, priority=1)
+    assert ended(drive("slack", profile, [ask(0, "long"), urgent])) == {1: 9, 0: 14}
+    run = drive("slack", profile, [ask(0, "long", deadline=13.5), urgent])
+    assert ended(run) == {0: 10, 1: 14}
+
+
+def test_what_has_begun_stays_if_the_ranks_differ_by_less_than_a_cut() -> None:
+    table = {"long": [5, 5, 5], "mid": [3, 3]}
+    requests = [ask(0, "long"), ask(1, "mid", 4, priority=1)]
+    assert ended(drive("slack", costs(table), requests)) == {1: 11, 0: 21}
+    assert ended(drive("slack", costs(table, cut=2), requests)) == {0: 15, 1: 21}

@@ -7,7 +7,7 @@ finds strides that say so. One-dimensional data is an image of height 1.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fusec.ir.extents import Extent, of, product
 from fusec.ir.stage import Layout, LayoutKind, TileOp, View
@@ -242,7 +242,8 @@ def _convolution(low: Lowering, row: Row) -> Value:
         if call.kernel != (1, 1) or (isinstance(rows.shape[0], int) and rows.shape[0] < _MANY_ROWS):
             low.emit(TileOp.GEMM, [rows, b, *operands], [flat], k=call.k, n=call.n, nr=nr)
             return logical(y, len(spec.shape))
-        x, target = _line(rows), _line(flat)
+        # The line's pixels are those that the kernel meets: it goes on by one.
+        x, target, call = _line(rows), _line(flat), replace(call, stride=(1, 1))
     else:
         target = y
     low.emit(

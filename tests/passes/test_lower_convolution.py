@@ -29,6 +29,8 @@ ONE, CONV, GEMM = {TileOp.CONV}, TileOp.CONV, TileOp.GEMM
         (nn.ConvTranspose2d(6, 4, 3, 2, 1, output_padding=1, groups=2), (2, 6, 4, 6), CONV),
         (nn.Conv1d(1, 40, 64, stride=16, bias=False), (1, 1, 300), GEMM),
         (nn.Conv1d(9, 40, 3, padding=1), (2, 9, 30), CONV),
+        (nn.Conv1d(20, 7, 1, stride=2), (1, 20, 201), CONV),
+        (nn.Conv2d(20, 7, 1, stride=(1, 3)), (1, 20, 1, 200), CONV),
         (nn.ConvTranspose1d(9, 5, 4, stride=2), (1, 9, 30), CONV),
     ],
 )  # fmt: skip
@@ -57,6 +59,13 @@ def test_extents_may_vary_and_chains_copy_only_at_the_end() -> None:
     )  # fmt: skip
     assert made.ops() == [CONV, CONV, CONV, TileOp.COPY]
     assert {layout.kind for layout in made.lowered.layouts[::2]} == {LayoutKind.PANELS}
+
+
+def test_a_line_that_varies_is_thinned_out_once() -> None:
+    check_lowered(
+        nn.Conv1d(20, 7, 1, stride=2), torch.randn(1, 20, 30), expect=ONE,
+        dynamic={0: {2: Symbol("n", 3, None)}}, others=[[torch.randn(1, 20, 9)]],
+    )  # fmt: skip
 
 
 class _Shared(nn.Module):

@@ -37,7 +37,8 @@ def vary(row: Sequence[Tensor], axes: Axes, seed: int, *, bold: bool = False) ->
         row: one that the source accepts.
         axes: of the batch.
         seed: another one for each row.
-        bold: give another value to integers that are all equal, which the source may refuse.
+        bold: change integers so that their sum and count differ too, which the source may refuse:
+            one takes another's value; all take another one if they are equal.
     """
     generator = torch.Generator().manual_seed(seed)
     return tuple(
@@ -50,10 +51,14 @@ def _vary(t: Tensor, generator: torch.Generator, seed: int, bold: bool) -> Tenso
     if t.numel() == 0:
         return t
     if not t.is_floating_point() or _few_values(t):
-        whole = not (t.is_floating_point() or t.is_complex())
-        if bold and whole and bool((t == t.reshape(-1)[0]).all()):
+        moved = t.flatten().roll(seed)
+        if not bold or t.is_floating_point() or t.is_complex():
+            return moved.reshape(t.shape)
+        others = moved[moved != moved[0]]
+        if not len(others):
             return _other_value(t, seed)
-        return t.flatten().roll(seed).reshape(t.shape)
+        moved[0] = others[0]
+        return moved.reshape(t.shape)
     spread = t.float().std(correction=0)
     size = spread if bool(spread.isfinite()) and spread > 0 else torch.tensor(1.0)
     noise = torch.randn(t.shape, generator=generator, dtype=torch.float32)

@@ -227,6 +227,9 @@ def test_rows_of_one_index_are_told_apart():
     assert facts(lambda i: EMBED(i.flip(0)), ids)[0] is WHOLE
     assert facts(lambda i: (EMBED(i), EMBED(i).mean()), ids)[0] is WHOLE
     assert facts(lambda i: (i * 2, (~(i > 2)).flip(0)), ids)[0] is WHOLE
+    longer = torch.tensor([[3, 1, 4]])
+    assert facts(lambda i: (i * 2, i.sum(1).argmax()), longer)[0] is WHOLE
+    assert facts(lambda i: EMBED(i), longer) == (ROWS, (0,), (0,))
     only = nn.Embedding(1, 4)
     assert facts(lambda i: only(i), torch.tensor([[0, 0]])) == (ROWS, (0,), (0,))
     masks = torch.ones(1, 5, dtype=torch.bool)

@@ -53,8 +53,7 @@ types: env
 	@$(PY) -m mypy tools/*.py bench/*.py
 
 bench: env
-	@for file in bench/cpu_*.py; do $(PY) $$file || exit 1; done
-	@$(PY) bench/report.py
+	@$(PY) -m fusec bench
 
 # A stale build folder would put deleted modules back into the wheel.
 wheel: env

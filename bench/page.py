@@ -16,6 +16,7 @@ from rows import (
     number,
     order,
     runs,
+    shared,
     source,
     verdict,
 )
@@ -46,12 +47,13 @@ th, td { padding: 5px 10px; text-align: right; border-bottom: 1px solid var(--ru
 th:first-child, td:first-child, .left { text-align: left; }
 th { color: var(--dim); font-weight: 600; background: var(--card); }
 tr:last-child td { border-bottom: 0; }
+td:first-child { white-space: normal; min-width: 130px; }
 td.wrap { white-space: normal; text-align: left; min-width: 260px; overflow-wrap: anywhere; }
 .best { font-weight: 700; } .faster { color: var(--good); } .slower { color: var(--bad); }
 .grid-of { display: grid; gap: 14px;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 360px), 1fr)); }
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); }
 figure { margin: 0; padding: 12px; background: var(--card); border: 1px solid var(--rule);
-  border-radius: 8px; min-width: 0; }
+  border-radius: 8px; min-width: 0; max-width: 640px; }
 svg { width: 100%; height: auto; display: block; } svg text { fill: var(--dim); font-size: 12px; }
 svg .name { fill: var(--text); } .grid { stroke: var(--rule); } .axis { stroke: var(--dim); }
 .line { fill: none; stroke-width: 2; stroke: var(--k); } .dot, .bar { fill: var(--k); }
@@ -68,7 +70,7 @@ svg .name { fill: var(--text); } .grid { stroke: var(--rule); } .axis { stroke: 
 def page(rows: Sequence[Row]) -> str:
     """Return the whole page."""
     times = runs(rows)
-    commits = ", ".join(sorted({str(row["commit"])[:10] for row in times}))
+    commits = ", ".join(dict.fromkeys(str(row["commit"])[:10] for row in times))
     days = sorted({str(row["utc"])[:10] for row in times})
     about = f"{source(times)}. Commit {commits}; {days[0]}" + (
         f" to {days[-1]}." if len(days) > 1 else "."
@@ -114,10 +116,9 @@ def _threads(threads: int) -> str:
 
 
 def _times(rows: Sequence[Row]) -> str:
-    impls = order(str(row["impl"]) for row in runs(rows))
-    head = "".join(
-        f"<th>{escape(x)}</th>" for x in ("case", "threads", "against best peer", *impls)
-    )
+    impls = shared(rows)
+    head = "<th>case</th><th>threads</th>" + '<th class="left">against best peer</th>'
+    head += "".join(f"<th>{escape(x)}</th>" for x in impls)
     lines = []
     for (_, case, threads), here in cases(rows).items():
         told = verdict(here)
@@ -159,7 +160,10 @@ def _rooflines(rows: Sequence[Row]) -> str:
             ordered = {impl: points[impl] for impl in order(points)}
             drawn = plots.roofline(ordered, read, arithmetic, title)
             figures.append((title, _legend(points) + drawn))
-    told = "<p>fusec and the best peer of each case, under what the machine was measured to do.</p>"
+    told = (
+        "<p>fusec and the best peer of each case, under what the machine was measured to do. "
+        "Weights that a cache holds are read faster than the line says.</p>"
+    )
     return told + _grid(figures) if figures else ""
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from page import page
@@ -17,9 +17,9 @@ from rows import (
     cases,
     milliseconds,
     number,
-    order,
     read,
     runs,
+    shared,
     source,
     verdict,
 )
@@ -40,34 +40,52 @@ def table(rows: Sequence[Row], impls: Sequence[str] | None = None) -> str:
         rows: of result files.
         impls: the columns; all by default. Whoever has none is still in the last column.
     """
-    columns = list(impls or _columns(rows))
+    columns = list(impls or shared(rows))
     lines = [
         "| case | threads | " + " | ".join(columns) + " | fusec against the best peer |",
         "| --- | --- |" + " --- |" * (len(columns) + 1),
     ]
     for (_, case, threads), here in cases(rows).items():
-        fastest = best_of({impl: here[impl] for impl in columns if impl in here})
-        cells = []
-        for impl in columns:
-            text = milliseconds(number(here.get(impl)))
-            cells.append(f"**{text}**" if impl == fastest else text)
+        cells = [_cell(here, impl, columns) for impl in columns]
         lines.append(f"| {case} | {threads} | {' | '.join(cells)} | {verdict(here)} |")
     note = f"Medians in milliseconds for all members together. {source(rows)}."
     return "\n".join([*lines, "", note])
 
 
-def _columns(rows: Sequence[Row]) -> list[str]:
-    """Return implementations that have a part in more than one case; the page has all."""
-    count = Counter(impl for here in cases(rows).values() for impl in here)
-    return order(impl for impl, n in count.items() if n > 1 or len(cases(rows)) == 1)
-
-
 def for_readme(rows: Sequence[Row]) -> str:
-    """Return the table of the main cases and peers."""
+    """Return the table of the main cases and peers, all thread counts of a case in one line."""
     chosen = [
-        row for row in rows if row["bench"] in README_BENCHES and " of " not in str(row["case"])
+        row
+        for row in rows
+        if row["bench"] in README_BENCHES
+        and not any(word in str(row["case"]) for word in (" of ", " rows"))
     ]
-    return table(chosen, [*README_IMPLS, LIMIT])
+    table = cases(chosen)
+    counts = sorted({threads for *_, threads in table})
+    told = " / ".join(str(n) for n in counts)
+    columns = [impl for impl in (*README_IMPLS, LIMIT) if any(impl in h for h in table.values())]
+    lines = [
+        "| case | " + " | ".join(columns) + " | against the best peer |",
+        "| --- |" + " --- |" * (len(columns) + 1),
+    ]
+    for case in dict.fromkeys(case for _, case, _ in table):
+        here = [h for n in counts for (_, c, t), h in table.items() if (c, t) == (case, n)]
+        cells = [" / ".join(_cell(one, impl, columns) for one in here) for impl in columns]
+        lines.append(f"| {case} | {' | '.join(cells)} | {' / '.join(map(verdict, here))} |")
+    note = f"Medians in milliseconds for all members together, {told} threads. {source(chosen)}."
+    return "\n".join([*lines, "", note])
+
+
+def _cell(here: Mapping[str, Row], impl: str, columns: Sequence[str]) -> str:
+    """Return a time, bold if no other column has a shorter one."""
+    text = milliseconds(number(here.get(impl)))
+    return f"**{text}**" if impl == best_of({k: here[k] for k in columns if k in here}) else text
+
+
+def _json(rows: Sequence[Row]) -> str:
+    """Return rows as JSON, which has no NaN."""
+    plain = [{k: None if v != v else v for k, v in row.items()} for row in rows]
+    return json.dumps({"rows": plain}, indent=2, allow_nan=False)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -77,6 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
         "files", nargs="*", type=Path, help="this machine's of bench/results by default, or all"
     )
     parser.add_argument("--readme", action="store_true", help="rewrite the table in README.md")
+    parser.add_argument("--json", action="store_true", help="print the rows, not the table")
     parser.add_argument("--html", type=Path, default=RESULTS / "report.html")
     options = parser.parse_args(arguments)
     own = RESULTS / f"{machine_class()}.jsonl"
@@ -87,7 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not options.readme:
         options.html.parent.mkdir(parents=True, exist_ok=True)
         options.html.write_text(page(rows))
-        print(table(rows))
+        print(_json(rows) if options.json else table(rows))
         print(f"page: {options.html}", file=sys.stderr)
         return
     readme = ROOT / "README.md"

@@ -67,6 +67,16 @@ def best_of(here: Mapping[str, Row]) -> str | None:
     return min(known, key=lambda name: known[name]) if known else None
 
 
+def shared(rows: Iterable[Row]) -> list[str]:
+    """Return the implementations for the columns of a table: those of more than one bench."""
+    rows = runs(rows)
+    homes: dict[str, set[str]] = {}
+    for row in rows:
+        homes.setdefault(str(row["impl"]), set()).add(str(row["bench"]))
+    one_bench = len({row["bench"] for row in rows}) == 1
+    return order(impl for impl, benches in homes.items() if len(benches) > 1 or one_bench)
+
+
 def best_peer(here: Mapping[str, Row]) -> tuple[str, float] | None:
     """Return the fastest implementation of a case that is not fusec's, and its time."""
     peers = [(time, name) for name, time in times(here).items() if not name.startswith("fusec")]

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 import fusec
+from fusec.cli.bench_command import bench
 from fusec.cli.compile_command import compile_models
 from fusec.cli.demo_command import demo
 from fusec.cli.explain_command import explain
@@ -53,3 +54,4 @@ app.command()(simulate)
 app.command("replay")(replay_log)
 app.command()(merge)
 app.command()(demo)
+app.command()(bench)

@@ -86,6 +86,16 @@ def test_the_page_stands_alone_and_is_well_formed(report, made: Path, tmp_path: 
     assert "A &lt;processor&gt;" in text
 
 
+def test_json_has_no_nan(report, made: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    import made_rows
+
+    with made.open("a") as file:
+        file.write(json.dumps(made_rows.row("a", "x", 1.0, difference=float("nan"))) + "\n")
+    report.main([str(made), "--json", "--html", str(tmp_path / "page.html")])
+    rows = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["rows"]
+    assert [r["difference"] for r in rows if r["case"] == "a"] == [None]
+
+
 def test_no_rows_is_said(report, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     empty = tmp_path / "none.jsonl"
     empty.write_text("")
@@ -95,6 +105,9 @@ def test_no_rows_is_said(report, tmp_path: Path) -> None:  # type: ignore[no-unt
 
 def test_the_readme_gets_main_cases_only(report, made: Path) -> None:  # type: ignore[no-untyped-def]
     text = report.for_readme(report.read([made]))
-    assert "| mlp | 1 |" in text
-    assert "members" not in text.split("Medians")[0]
-    assert "torch.func |" not in text.splitlines()[0]
+    lines = text.splitlines()
+    assert lines[0].startswith("| case | fusec cpu | torch | torch.func compiled | onnxruntime |")
+    assert "| mlp | **0.600** / **0.300** | 5.40 / 2.70 |" in text
+    assert [line.split(" |")[0] for line in lines[2:5]] == ["| mlp", "| cnn", "| lost & found"]
+    assert "2.00x slower (onnxruntime) / 2.00x slower (onnxruntime)" in lines[4]
+    assert lines[5] == ""

@@ -1,9 +1,9 @@
 """Templates as stages for the native executor: each is lowered once, in one place."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from fusec.ir.errors import UnsupportedError
+from fusec.ir.frozen import dataclass
 from fusec.ir.plan import WeightStorage
 from fusec.ir.stage import Layout, Lowered, plain_layout
 from fusec.ir.template import Template, TensorSpec

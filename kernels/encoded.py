@@ -14,10 +14,10 @@ A task never depends on which other tasks its worker ran: scratch holds nothing 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from fusec.ir.dtypes import itemsize_bytes
 from fusec.ir.extents import Extent
+from fusec.ir.frozen import dataclass
 from fusec.ir.stage import Buffer, BufferKind, Stage, View
 
 __all__ = ["Encoded", "is_flat", "view_words", "weights_of"]

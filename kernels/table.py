@@ -5,8 +5,8 @@ read when object code has to be made.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from fusec.ir.frozen import dataclass
 from fusec.ir.stage import TileOp
 
 __all__ = ["TILE_OPS", "TileFolder"]

@@ -7,12 +7,12 @@ A call of 122 models costs some 40 us of Python this way.
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fusec.ir.dtypes import NO_NUMPY, numpy_dtype
+from fusec.ir.frozen import dataclass
 from fusec.runtime.arrays import dtype_of, is_tensor
 from fusec.runtime.native import Planned
 from fusec.runtime.request import Request

@@ -1,13 +1,13 @@
 """Requests through the native executor; through PyTorch where a template has no stages."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from fusec.ir.dtypes import NO_NUMPY, numpy_dtype
 from fusec.ir.errors import UnsupportedError
+from fusec.ir.frozen import dataclass
 from fusec.ir.symbols import evaluate
 from fusec.ir.template import Template
 from fusec.runtime.arrays import Array, array_of, tensor_of_array, widened

@@ -15,12 +15,12 @@ import platform
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusec.ir.errors import KernelError, UnsupportedError
+from fusec.ir.frozen import dataclass
 from fusec.kernels.library import address
 from fusec.runtime.tile.engine import (
     CLOSED,

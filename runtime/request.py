@@ -1,12 +1,13 @@
 """Read one request: names, dtypes, shapes and extents checked, rows counted, one variant chosen."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 import numpy as np
 
 from fusec.ir.errors import ConfigError
+from fusec.ir.frozen import dataclass
 from fusec.ir.plan import Blob, Member
 from fusec.ir.symbols import ExtentError, check_request
 from fusec.ir.template import RowsKind, Spec, Template, TensorSpec

@@ -13,7 +13,8 @@
 
 import hashlib
 import struct
-from dataclasses import dataclass
+
+from fusec.ir.frozen import dataclass
 
 __all__ = ["ALIGN_BYTES", "FORMAT", "HEADER_BYTES", "MAGIC", "Header", "align", "seal"]
 

@@ -12,10 +12,10 @@ not objects, so that order is kept and any name, the empty one too, is just data
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from fusec.artifact.layout import align
 from fusec.ir.errors import ArtifactError
+from fusec.ir.frozen import dataclass
 from fusec.ir.plan import Executor, Form, Member, PlanData, Structure, Variant, WeightStorage
 from fusec.ir.records import Json, from_json, to_json
 from fusec.ir.stage import Layout, LayoutKind

@@ -4,7 +4,6 @@ import mmap
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
@@ -13,6 +12,7 @@ from fusec.artifact.check import check_plan
 from fusec.artifact.layout import FORMAT, HEADER_BYTES, MAGIC, Header, align
 from fusec.artifact.manifest import Entry, Manifest, decode, parse
 from fusec.ir.errors import ArtifactError
+from fusec.ir.frozen import dataclass
 from fusec.ir.plan import Blob, PlanData, blob_hash
 from fusec.ir.records import Json
 

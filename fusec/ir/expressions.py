@@ -10,11 +10,11 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from fusec.ir.errors import ArtifactError
+from fusec.ir.frozen import dataclass
 
 if TYPE_CHECKING:
     from fractions import Fraction

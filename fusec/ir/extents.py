@@ -6,11 +6,11 @@ What is no polynomial (a floor division, a maximum) is one opaque atom, equal to
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
 from fusec.ir.expressions import Call, Expr, Name, evaluate, parse
+from fusec.ir.frozen import dataclass
 
 __all__ = [
     "Extent",

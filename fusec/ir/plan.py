@@ -6,13 +6,13 @@ member "hey_jarvis" -> form (recipe of its exporter's spelling) -> template (sha
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
 from fusec.ir.dtypes import numpy_dtype
 from fusec.ir.errors import VerifyError
+from fusec.ir.frozen import dataclass
 from fusec.ir.stage import Layout, LayoutKind, plain_layout
 from fusec.ir.template import Recipe, Template, TensorSpec
 

@@ -12,11 +12,11 @@ instances that run together have their copies of it one after another without a 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
 from fusec.ir.extents import Extent, of, product
+from fusec.ir.frozen import dataclass
 from fusec.ir.template import Row
 
 __all__ = [

@@ -12,12 +12,12 @@ Values are numbered in one sequence, so a reference is one integer:
 
 import hashlib
 import json
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import TypeAlias
 
 from fusec.ir.errors import VerifyError
+from fusec.ir.frozen import dataclass
 from fusec.ir.records import to_json
 
 __all__ = [

@@ -2,9 +2,9 @@
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from fusec.ir.errors import KernelError
+from fusec.ir.frozen import dataclass
 
 __all__ = ["X86_64", "Elf", "Relocation", "Section", "Symbol", "symbol_of"]
 

@@ -12,9 +12,10 @@ put together when kernels are built, and what is left to the loader is in a list
 import json
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from fusec.ir.errors import KernelError
+from fusec.ir.frozen import dataclass
 from fusec.kernels.codegen.elf import X86_64, Elf, Relocation, Symbol
 
 __all__ = ["Image", "image_of", "read_image"]

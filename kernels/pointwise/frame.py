@@ -5,10 +5,10 @@ neighbours that lie as one in every view become one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from fusec.ir.dtypes import itemsize_bytes
 from fusec.ir.extents import Extent
+from fusec.ir.frozen import dataclass
 from fusec.ir.stage import Buffer, BufferKind, View
 
 __all__ = ["Frame", "frame_of", "guess"]

@@ -14,7 +14,8 @@ Registers of narrow dtypes always hold values of that dtype: steps `wrap_*` and 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from fusec.ir.frozen import dataclass
 
 __all__ = ["CLASSES", "CLASS_OF", "NATIVE", "STEPS", "StepKind", "cast_steps"]
 

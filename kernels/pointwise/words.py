@@ -16,10 +16,10 @@ would, the machine reads and writes it in place.
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from fusec.ir.dtypes import itemsize_bytes
 from fusec.ir.extents import Extent, Poly
+from fusec.ir.frozen import dataclass
 from fusec.ir.stage import PointProgram, Stage, View
 from fusec.kernels.pointwise.steps import CLASS_OF, CLASSES, NATIVE, STEPS
 

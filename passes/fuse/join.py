@@ -8,9 +8,10 @@ A plain copy is a pointwise program without steps.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fusec.ir.extents import Extent
+from fusec.ir.frozen import dataclass
 from fusec.ir.stage import PointProgram, Stage, TileOp, View
 from fusec.kernels.table import TILE_OPS
 from fusec.passes.fuse.frame import axis_order, express, same_cells, same_steps

@@ -1,6 +1,6 @@
 """What the fuse pass did and what it left, with reasons."""
 
-from dataclasses import dataclass
+from fusec.ir.frozen import dataclass
 
 __all__ = ["FuseReport", "Refusal"]
 

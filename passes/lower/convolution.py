@@ -7,9 +7,10 @@ finds strides that say so. One-dimensional data is an image of height 1.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fusec.ir.extents import Extent, of, product
+from fusec.ir.frozen import dataclass
 from fusec.ir.stage import Layout, LayoutKind, TileOp, View
 from fusec.ir.template import Arg, Row, TensorSpec
 from fusec.kernels.conv.encode import MOST_TAPS, MOST_TRANSPOSED

@@ -6,10 +6,10 @@ return f.done(f.step("mul", x, f.step("sigmoid", x)))
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from fusec.ir.extents import Extent, Poly, of
+from fusec.ir.frozen import dataclass
 from fusec.ir.stage import PointProgram, PointStep, TileOp, View
 from fusec.ir.template import Arg, Row
 from fusec.kernels.pointwise.steps import CLASS_OF, NATIVE, STEPS, cast_steps

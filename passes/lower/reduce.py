@@ -1,10 +1,10 @@
 """Reductions over any axes: the kept axes become rows or columns, copied where strides forbid."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from dataclasses import replace as changed
 
 from fusec.ir.extents import Extent, product
+from fusec.ir.frozen import dataclass
 from fusec.ir.stage import TileOp, View
 from fusec.ir.template import Arg, DType, Row
 from fusec.passes.lower.arguments import axis_of, given, moved, need, row_major, shape_of

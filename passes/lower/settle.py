@@ -8,11 +8,12 @@ shapes agree, and rows that join them can be lowered. Constraints are checked on
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fusec.ir.errors import ArtifactError
 from fusec.ir.expressions import Call, parse
 from fusec.ir.extents import Extent, Poly, exactly, of, of_expression
+from fusec.ir.frozen import dataclass
 from fusec.ir.template import Row, Spec, Template, TensorSpec
 from fusec.passes.lower.builder import Value
 

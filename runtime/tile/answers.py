@@ -2,13 +2,13 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
 from fusec.ir.dtypes import numpy_dtype
 from fusec.ir.extents import value
+from fusec.ir.frozen import dataclass
 from fusec.ir.template import Template
 from fusec.runtime.tile.layout import Class
 

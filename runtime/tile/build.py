@@ -10,10 +10,10 @@ worker without work. Queue: cohorts first, their stages in turn, then chains, th
 import heapq
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from fusec.ir.frozen import dataclass
 from fusec.runtime.tile.layout import Class, Group, Part, classes_of, groups_of
 from fusec.runtime.tile.table import TASK, UNIT, WAIT, Table, words_of
 

@@ -1,13 +1,13 @@
 """A template's stages as native code wants them: words, ranges, costs; extents still symbolic."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 
 import numpy as np
 
 from fusec.ir.dtypes import itemsize_bytes
 from fusec.ir.extents import Extent, value
+from fusec.ir.frozen import dataclass
 from fusec.ir.stage import Buffer, BufferKind, Lowered, Stage, TileOp
 from fusec.kernels.encoded import Encoded, weights_of
 from fusec.kernels.table import TILE_OPS

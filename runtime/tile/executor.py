@@ -2,11 +2,11 @@
 
 import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
+from fusec.ir.frozen import dataclass
 from fusec.ir.stage import Lowered
 from fusec.ir.template import Template
 from fusec.kernels.library import address, prepare

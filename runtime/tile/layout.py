@@ -9,10 +9,10 @@ rows become one range, so that weights are read once.
 import bisect
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from fusec.ir.frozen import dataclass
 from fusec.runtime.tile.bind import Binding
 
 __all__ = ["Class", "Group", "Part", "classes_of", "groups_of"]

@@ -8,8 +8,8 @@ The folder of each operation documents its operands; here the same is checked, o
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
+from fusec.ir.frozen import dataclass
 from fusec.ir.stage import Stage, TileOp
 from fusec.kernels.conv.encode import MOST_TAPS, MOST_TRANSPOSED
 

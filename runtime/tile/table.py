@@ -13,7 +13,6 @@ All records are int64 words; native code reads them where NumPy keeps them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np

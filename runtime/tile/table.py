@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fusec.ir.frozen import dataclass
+
 __all__ = ["TASK", "UNIT", "WAIT", "Table", "words_of"]
 
 TASK = np.dtype(

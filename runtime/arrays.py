@@ -19,6 +19,11 @@ Array: TypeAlias = Any
 _NO_NUMBERS = "OUSMmV"
 """Kinds of NumPy dtypes that no model takes: objects, text, times, records."""
 
+_NAMES = {
+    np.dtype(name): name for name in ("float32", "float64", "int64", "int32", "bool", "uint8")
+}
+"""NumPy works a name out each time; these come often."""
+
 
 def is_tensor(value: object) -> bool:
     """Tell whether a value is a torch tensor, without importing torch."""
@@ -28,7 +33,9 @@ def is_tensor(value: object) -> bool:
 
 def dtype_of(array: Array) -> str:
     """Give a plan's name of an array's dtype."""
-    return str(array.dtype).removeprefix("torch.") if is_tensor(array) else str(array.dtype.name)
+    if is_tensor(array):
+        return str(array.dtype).removeprefix("torch.")
+    return _NAMES.get(array.dtype) or str(array.dtype.name)
 
 
 def read_value(what: str, value: object, dtype: str) -> Array:

@@ -13,7 +13,7 @@ from fusec.kernels.library import address
 
 __all__ = ["ArrayReader", "readable"]
 
-_SPEC_WORDS = 12
+_SPEC_WORDS, _DTYPE_WORD = 12, 24
 _READ = ctypes.PYFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 5)
 """With the interpreter's lock held: it reads Python objects."""
 
@@ -25,13 +25,12 @@ class ArrayReader:
         """Lay out what is wanted of each array.
 
         Args:
-            dtypes: compared by identity, so that a dtype of another byte order never passes.
+            dtypes: of plain numbers; one of another byte order never passes.
             shapes: rank 10 at most.
         """
-        self._dtypes = tuple(dtypes)
         self._specs = np.zeros((len(shapes), _SPEC_WORDS), dtype=np.int64)
         for spec, dtype, shape in zip(self._specs, dtypes, shapes, strict=True):
-            spec[0], spec[1] = id(dtype), len(shape)
+            spec[0], spec[1] = _word(dtype), len(shape)
             spec[2 : 2 + len(shape)] = shape
         self._specs_address = self._specs.ctypes.data
         self._read = _READ(address("arrays_read"))
@@ -61,5 +60,17 @@ def readable() -> bool:
     found = reader.addresses(arrays)
     if found is None or found.tolist() != [a.ctypes.data for a in arrays]:
         return False
-    wrong: list[object] = [arrays[0].T, arrays[0][:, :2], arrays[0].astype(np.float64), "no array"]
+    swapped = arrays[0].astype(arrays[0].dtype.newbyteorder())
+    wrong: list[object] = [
+        arrays[0].T,
+        arrays[0][:, :2],
+        arrays[0].astype(np.float64),
+        swapped,
+        "no",
+    ]
     return all(reader.addresses([w, *arrays[1:]]) is None for w in wrong)
+
+
+def _word(dtype: np.dtype[np.generic]) -> int:
+    """Give what a dtype of plain numbers is compared by; see `fusec.runtime.tile.arrays_cpu`."""
+    return ctypes.c_int64.from_address(id(dtype) + _DTYPE_WORD).value

@@ -4,15 +4,22 @@ An array object's fields lie where NumPy's C interface says (`PyArrayObject_fiel
 releases of 1.x and 2.x, behind an object head of 16 bytes):
 
     8 type   16 data   24 nd   32 dims   40 strides   48 base   56 dtype   64 flags
+
+and so do a dtype's (`PyArray_Descr`): kind, letter, byte order, a byte of flags and the type's number
+are the 8 bytes from 24 on. Equal dtypes of plain numbers have equal words: an array that was
+unpickled has a dtype object of its own.
 """
 
 from fusec.kernels.codegen.emit import KernelSource
 from fusec.kernels.codegen.memory import load_i32, load_i64, store_i64
 
-__all__ = ["KERNELS", "SPEC_WORDS"]
+__all__ = ["DTYPE_WORD", "KERNELS", "SPEC_WORDS"]
 
 SPEC_WORDS = 12
-"""Words of one array's wanted form: dtype address, nd, extents; rank 10 at most."""
+"""Words of one array's wanted form: dtype word, nd, extents; rank 10 at most."""
+
+DTYPE_WORD = 24
+"""Where the word that tells dtypes apart is in a dtype object."""
 
 _CONTIGUOUS_AND_ALIGNED = 0x1 | 0x100
 
@@ -27,7 +34,7 @@ def _read(objects, n, ndarray, specs, out):  # type: ignore[no-untyped-def]
         flags = load_i32(array + 64)
         if flags & _CONTIGUOUS_AND_ALIGNED != _CONTIGUOUS_AND_ALIGNED:
             return i
-        if load_i64(array + 56) != load_i64(spec):
+        if load_i64(load_i64(array + 56) + DTYPE_WORD) != load_i64(spec):
             return i
         rank = load_i64(spec + 8)
         if load_i32(array + 24) != rank:

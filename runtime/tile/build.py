@@ -22,6 +22,7 @@ __all__ = ["Program", "build"]
 _TASK_NS, _SMALL_TASK_NS = 200_000.0, 15_000.0
 _SPLIT_NS = 30_000.0
 """Groups that cost less are never shared between workers."""
+_WORDS = TASK.itemsize // 8
 _LO2 = TASK.names.index("lo2") if TASK.names else 0
 
 
@@ -111,6 +112,8 @@ class _StageTable:
         self.kernels = [address(s.kernel) for s in code.stages]
         base = cls.binding.word_address
         self.words = [base + 8 * int(start) for start in code.word_starts[:-1]]
+        soon = code.soon.ctypes.data
+        self.soon = [soon + 8 * int(start) for start in code.soon_starts]
         self.first_byte = 8 * first_word
         self.row_bytes = 8 * len(code.lowered.buffers)
 
@@ -119,7 +122,7 @@ class _StageTable:
         offset = self.first_byte + instance * self.row_bytes
         return (
             self.kernels[stage], self.words[stage], offset, *ranges, 0, 0, -1,
-            self.first_stage + stage, instance,
+            self.first_stage + stage, instance, self.soon[stage],
         )  # fmt: skip
 
     def rows(self, group: Group, stage: int, task_ns: float) -> list[tuple[int, ...]]:
@@ -293,7 +296,7 @@ def _chain_blocks(
         table = tables[id(group.cls)]
         stages = range(len(group.cls.binding.code.stages))
         rows = [row for stage in stages for row in table.rows(group, stage, _TASK_NS)]
-        block = np.array(rows, dtype=np.int64).reshape(-1, 12)
+        block = np.array(rows, dtype=np.int64).reshape(-1, _WORDS)
         j = i + 1
         while j < len(chains) and not group.mixed and _alike(group, chains[j]):
             j += 1
@@ -301,7 +304,7 @@ def _chain_blocks(
         many = np.broadcast_to(block, (len(starts), *block.shape)).copy()
         many[:, :, 2] += starts[:, None] * table.row_bytes
         many[:, :, 11] += starts[:, None]
-        blocks.append((many.reshape(-1, 12).view(TASK).ravel(), len(starts)))
+        blocks.append((many.reshape(-1, _WORDS).view(TASK).ravel(), len(starts)))
         i = j
     return [b for b in blocks if len(b[0])]
 

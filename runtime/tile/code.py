@@ -11,6 +11,7 @@ from fusec.ir.frozen import dataclass
 from fusec.ir.stage import Buffer, BufferKind, Lowered, Stage, TileOp
 from fusec.kernels.encoded import Encoded, weights_of
 from fusec.kernels.table import TILE_OPS
+from fusec.runtime.tile.soon import soon_words
 
 __all__ = ["EXTERN", "Lifetime", "TemplateCode", "encode_stage"]
 
@@ -93,6 +94,10 @@ class TemplateCode:
             dtype=np.int64,
         )
         self.extents = tuple(numbers)
+        self.soon, self.soon_starts = soon_words(
+            self.weights, [_weight_bytes(b) for b in lowered.buffers]
+        )
+        """What each stage's tasks fetch ahead, and where its words start."""
 
     def values(self, symbols: Mapping[str, int]) -> np.ndarray:
         """Evaluate every extent once."""
@@ -100,6 +105,12 @@ class TemplateCode:
 
 
 _FACTS = ("items", "items2", "flops", "read_bytes", "written_bytes", "scratch_bytes")
+
+
+def _weight_bytes(buffer: Buffer) -> int:
+    if buffer.kind is not BufferKind.WEIGHT or not isinstance(buffer.elements, int):
+        return 0
+    return buffer.elements * itemsize_bytes(buffer.dtype)
 
 
 def _touched(stage: Stage) -> set[int]:

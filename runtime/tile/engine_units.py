@@ -9,9 +9,10 @@ rouse those that wait, which leave too.
 from numba import njit
 
 from fusec.kernels.codegen.atomics import atomic_add, atomic_load, atomic_store, call_kernel, pause
-from fusec.kernels.codegen.memory import load_i64, store_i64
+from fusec.kernels.codegen.memory import load_i64, prefetch, store_i64
 from fusec.runtime.tile.engine import MAX_WORKERS, OPEN_WORDS, Word
 from fusec.runtime.tile.engine_sleep import ANY, SPIN_NS, monotonic_ns, sleep, wake
+from fusec.runtime.tile.table import TASK
 
 __all__ = ["begin", "run_units", "settle", "units_left"]
 
@@ -27,6 +28,7 @@ _BASE, _N_OPEN, _TICKET = 8 * Word.BASE, 8 * Word.N_OPEN, 8 * Word.TICKET
 _STOPPING, _SLEEPERS, _EPOCH = 8 * Word.STOPPING, 8 * Word.SLEEPERS, 8 * Word.EPOCH
 _HELD = 8 * Word.HELD
 _OPEN_BYTES = 8 * OPEN_WORDS
+_TASK_BYTES, _SOON = TASK.itemsize, TASK.fields["soon"][1]
 _STOPPED = _HELD + 8 * MAX_WORKERS
 _OPEN = _STOPPED + MAX_WORKERS * _OPEN_BYTES
 
@@ -100,11 +102,32 @@ def _record(trace: int, task: int, start: int) -> None:
 
 
 @njit
+def _fetch(bufs: int, pair: int, pairs: int) -> None:
+    """Ask for the first lines of some buffers; see `fusec.runtime.tile.soon`."""
+    for _ in range(pairs):
+        address = load_i64(bufs + 8 * load_i64(pair))
+        for line in range(load_i64(pair + 8)):
+            prefetch(address + 64 * line)
+        pair += 16
+
+
+@njit
+def _fetch_unit(job: int, tables: int) -> None:
+    """Ask for what the unit starts with that is likely to be taken next."""
+    unit = load_i64(job + _BASE) + load_i64(job + _TICKET) - load_i64(job + _N_OPEN)
+    if unit < load_i64(job + _N_UNITS):
+        task = load_i64(job + _TASKS) + _TASK_BYTES * load_i64(load_i64(job + _UNITS) + 16 * unit)
+        soon = load_i64(task + _SOON)
+        if soon != 0:
+            _fetch(tables + load_i64(task + 16), soon + 16, load_i64(soon))
+
+
+@njit
 def _run_unit(job: int, worker: int, unit: int, first: int, tables: int) -> bool:
     """Run a unit's tasks from number `first` on; False if it stopped before the last."""
     row = load_i64(job + _UNITS) + 16 * unit
     n = load_i64(row + 8)
-    task = load_i64(job + _TASKS) + 96 * (load_i64(row) + first)
+    task = load_i64(job + _TASKS) + _TASK_BYTES * (load_i64(row) + first)
     bufs = load_i64(job + _TABLES) + tables * load_i64(job + _TABLES_STRIDE)
     scratch = load_i64(job + _SCRATCH) + worker * load_i64(job + _SCRATCH_STRIDE)
     services, retreat = load_i64(job + _SERVICES), load_i64(job + _RETREAT)
@@ -119,6 +142,12 @@ def _run_unit(job: int, worker: int, unit: int, first: int, tables: int) -> bool
             _stop(job, worker, unit, i, tables)
             return False
         start = monotonic_ns() if trace != 0 else 0
+        soon = load_i64(task + _SOON)
+        if soon != 0:
+            pair = soon + 16 + 16 * load_i64(soon)
+            _fetch(bufs + load_i64(task + 16), pair, load_i64(soon + 8))
+        if i + 1 == n:
+            _fetch_unit(job, bufs)
         call_kernel(
             load_i64(task), load_i64(task + 8), bufs + load_i64(task + 16),
             load_i64(task + 24), load_i64(task + 32), load_i64(task + 40), load_i64(task + 48),
@@ -130,7 +159,7 @@ def _run_unit(job: int, worker: int, unit: int, first: int, tables: int) -> bool
         if signal >= 0:
             atomic_add(counters + 8 * signal, 1)
             rouse(job)
-        task += 96
+        task += _TASK_BYTES
     return True
 
 

@@ -33,10 +33,11 @@ TASK = np.dtype(
             "wait", "waits",  # first wait and how many
             "signal",  # counter to add 1 to when done, or -1
             "stage", "instance",  # for traces and profiles only
+            "soon",  # address of what to fetch ahead, see `fusec.runtime.tile.soon`, or 0
         )
     ]
 )  # fmt: skip
-"""One call of one kernel: 12 words."""
+"""One call of one kernel: 13 words."""
 
 WAIT = np.dtype([("counter", np.int64), ("threshold", np.int64)])
 """Fulfilled when the counter has been signalled `threshold` times in this run."""

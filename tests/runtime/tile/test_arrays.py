@@ -1,5 +1,7 @@
 """Native reading of NumPy arrays: addresses of what is as wanted, None for anything else."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,13 @@ def test_what_is_not_as_wanted(wrong: object) -> None:
     assert reader.addresses([right, right]) is not None
     assert reader.addresses([right, wrong]) is None
     assert reader.addresses([right]) is None
+
+
+def test_an_array_with_a_dtype_object_of_its_own() -> None:
+    right = np.zeros((2, 3), dtype=np.float32)
+    unpickled = pickle.loads(pickle.dumps(right))
+    assert unpickled.dtype is not right.dtype
+    assert ArrayReader([F32], [(2, 3)]).addresses([unpickled]) is not None
 
 
 def test_empty_arrays_and_scalars() -> None:

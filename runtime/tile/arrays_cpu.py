@@ -5,8 +5,8 @@ releases of 1.x and 2.x, behind an object head of 16 bytes):
 
     8 type   16 data   24 nd   32 dims   40 strides   48 base   56 dtype   64 flags
 
-and so do a dtype's (`PyArray_Descr`): kind, letter, byte order, a byte of flags and the type's number
-are the 8 bytes from 24 on. Equal dtypes of plain numbers have equal words: an array that was
+and so do a dtype's (`PyArray_Descr`): kind, letter, byte order, a byte of flags and the type's
+number are the 8 bytes from 24 on. Equal dtypes of plain numbers have equal words: an array that was
 unpickled has a dtype object of its own.
 """
 

@@ -12,7 +12,7 @@ from fusec.kernels.codegen.atomics import atomic_add, atomic_load, atomic_store,
 from fusec.kernels.codegen.memory import load_i64, prefetch, store_i64
 from fusec.runtime.tile.engine import MAX_WORKERS, OPEN_WORDS, Word
 from fusec.runtime.tile.engine_sleep import ANY, SPIN_NS, monotonic_ns, sleep, wake
-from fusec.runtime.tile.table import TASK
+from fusec.runtime.tile.table import SOON_BYTES, TASK
 
 __all__ = ["begin", "run_units", "settle", "units_left"]
 
@@ -28,7 +28,7 @@ _BASE, _N_OPEN, _TICKET = 8 * Word.BASE, 8 * Word.N_OPEN, 8 * Word.TICKET
 _STOPPING, _SLEEPERS, _EPOCH = 8 * Word.STOPPING, 8 * Word.SLEEPERS, 8 * Word.EPOCH
 _HELD = 8 * Word.HELD
 _OPEN_BYTES = 8 * OPEN_WORDS
-_TASK_BYTES, _SOON = TASK.itemsize, TASK.fields["soon"][1]
+_TASK_BYTES, _SOON = TASK.itemsize, SOON_BYTES
 _STOPPED = _HELD + 8 * MAX_WORKERS
 _OPEN = _STOPPED + MAX_WORKERS * _OPEN_BYTES
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fusec.ir.frozen import dataclass
 
-__all__ = ["TASK", "UNIT", "WAIT", "Table", "words_of"]
+__all__ = ["SOON_BYTES", "TASK", "UNIT", "WAIT", "Table", "words_of"]
 
 TASK = np.dtype(
     [
@@ -38,6 +38,9 @@ TASK = np.dtype(
     ]
 )  # fmt: skip
 """One call of one kernel: 13 words."""
+
+SOON_BYTES = 8 * TASK.names.index("soon") if TASK.names else 0
+"""Where a task's field `soon` is."""
 
 WAIT = np.dtype([("counter", np.int64), ("threshold", np.int64)])
 """Fulfilled when the counter has been signalled `threshold` times in this run."""

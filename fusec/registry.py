@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TypeVar
 
-from fusec.ir.errors import ConfigError
+import numpy as np
+
+from fusec.ir.errors import ArtifactError, ConfigError
 from fusec.ir.plan import (
     Blob,
     Executor,
@@ -74,9 +76,11 @@ class Registry:
 
         Raises:
             ConfigError: the name is taken, or not there.
+            ArtifactError: the plan's file has another weight under the hash of one of these.
         """
         with self._lock:
             self.check_name(name, replacing=replacing)
+            _check_known(self._weights, weights)
             _add(self._templates, templates)
             _add(self._forms, forms)
             _add(self._weights, weights)
@@ -211,6 +215,24 @@ class Registry:
         shown = ", ".join(repr(n) for n in list(self._members)[:5])
         more = ", ..." if len(self._members) > 5 else ""
         return f"the plan has no model {name!r}; it has {len(self._members)}: {shown}{more}"
+
+
+def _check_known(known: Mapping[str, Blob], new: Mapping[str, Blob]) -> None:
+    """Look once at weights that a plan file gave and that new members are about to share.
+
+    Files have checksums against damage only; here one that was made on purpose ends.
+    """
+    for key, blob in new.items():
+        old = known.get(key)
+        if old is not None and old.data.readonly and not _same_bytes(old, blob):
+            raise ArtifactError(
+                f"weight {key} of the plan's file is not what its hash says; compile the plan again"
+            )
+
+
+def _same_bytes(one: Blob, other: Blob) -> bool:
+    old, new = (np.frombuffer(blob.data, dtype=np.uint8) for blob in (one, other))
+    return np.array_equal(old, new)
 
 
 def _add(known: dict[str, T], new: Mapping[str, T]) -> None:

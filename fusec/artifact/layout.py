@@ -21,7 +21,7 @@ __all__ = ["ALIGN_BYTES", "FORMAT", "HEADER_BYTES", "MAGIC", "Header", "align", 
 MAGIC = b"\x93FUSEC\r\n"
 """Not text, and damaged by every tool that takes it for text and changes its line ends."""
 
-FORMAT = 3
+FORMAT = 4
 """Version of the format that this code writes and the only one it reads."""
 
 HEADER_BYTES = 64

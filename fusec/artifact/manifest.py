@@ -3,6 +3,7 @@
 {"templates": [[key, Template]], "forms": [[hash, Form]],
  "structures": [[hash, Structure]], "members": [[name, Member]],
  "kinds": [[TensorSpec, Layout]], "weights": [[hash, offset, length, number of its kind]],
+ "sums": [checksum of each section of the weights' bytes],
  "executor": Executor, "threads": 2, "weight_storage": WeightStorage or null,
  "profile": ..., "explain": ...}
 
@@ -11,9 +12,10 @@ not objects, so that order is kept and any name, the empty one too, is just data
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from fusec.artifact.layout import align
+from fusec.artifact.sums import section_sums
 from fusec.ir.errors import ArtifactError
 from fusec.ir.frozen import dataclass
 from fusec.ir.plan import Executor, Form, Member, PlanData, Structure, Variant, WeightStorage
@@ -33,7 +35,7 @@ from fusec.ir.template import (
     TensorSpec,
 )
 
-__all__ = ["Entry", "Manifest", "decode", "encode", "parse", "weight_table"]
+__all__ = ["Entry", "Manifest", "data_pieces", "decode", "encode", "parse", "weight_table"]
 
 _RECORDS = {
     record.__name__: record
@@ -61,7 +63,7 @@ _RECORDS = {
 }
 _TABLES = ("templates", "forms", "structures", "members")
 _SETTINGS = ("executor", "threads", "weight_storage")
-_PARTS = (*_TABLES, "kinds", "weights", *_SETTINGS, "profile", "explain")
+_PARTS = (*_TABLES, "kinds", "weights", "sums", *_SETTINGS, "profile", "explain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Manifest:
     structures: Mapping[str, object]
     members: Mapping[str, object]
     weights: Mapping[str, Entry]
+    sums: Sequence[object]
     executor: object
     threads: object
     weight_storage: object
@@ -100,6 +103,15 @@ def weight_table(plan: PlanData) -> dict[str, Entry]:
     return table
 
 
+def data_pieces(plan: PlanData) -> Iterator[memoryview | bytes]:
+    """Give all that follows the manifest: weights, and zeros between them."""
+    end = 0
+    for entry, blob in zip(weight_table(plan).values(), plan.weights.values(), strict=True):
+        yield bytes(entry.offset - end)
+        yield blob.data
+        end = entry.offset + entry.length
+
+
 def encode(plan: PlanData, *, profile: Json, explain: Json) -> bytes:
     """Give the manifest of a plan; equal plans give equal bytes.
 
@@ -115,6 +127,7 @@ def encode(plan: PlanData, *, profile: Json, explain: Json) -> bytes:
         **{t: [[k, to_json(v)] for k, v in getattr(plan, t).items()] for t in _TABLES},
         "kinds": [[to_json(spec), to_json(layout)] for spec, layout in kinds],
         "weights": [[key, e.offset, e.length, kinds[e.spec, e.layout]] for key, e in weights],
+        "sums": [*section_sums(data_pieces(plan))],
         "executor": to_json(plan.executor),
         "threads": plan.threads,
         "weight_storage": to_json(plan.weight_storage),
@@ -154,6 +167,7 @@ def decode(data: Json) -> Manifest:
             structures=_table(data, "structures"),
             members=_table(data, "members"),
             weights=_entries(data["weights"], _kinds(data["kinds"])),
+            sums=_list(data["sums"], "sums"),
             executor=_record(data["executor"]),
             threads=data["threads"],
             weight_storage=_record(data["weight_storage"]),

@@ -6,7 +6,7 @@ from fusec.artifact.atomic import replacing
 from fusec.artifact.body import Flaw
 from fusec.artifact.check import check_plan
 from fusec.artifact.layout import HEADER_BYTES, align, seal
-from fusec.artifact.manifest import encode, weight_table
+from fusec.artifact.manifest import data_pieces, encode, weight_table
 from fusec.ir.errors import VerifyError
 from fusec.ir.plan import PlanData
 from fusec.ir.records import Json
@@ -48,8 +48,5 @@ def write_plan(
         file.write(manifest)
         start = align(HEADER_BYTES + len(manifest))
         file.write(bytes(start - HEADER_BYTES - len(manifest)))
-        end = 0
-        for key, blob in plan.weights.items():
-            file.write(bytes(table[key].offset - end))
-            file.write(blob.data)
-            end = table[key].offset + table[key].length
+        for piece in data_pieces(plan):
+            file.write(piece)

@@ -9,7 +9,7 @@ from fusec_testing.plans import add_blob, example_plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusec.ir.errors import ConfigError
+from fusec.ir.errors import ArtifactError, ConfigError
 from fusec.ir.plan import Blob, Form, Member, PlanData, Structure, Variant
 from fusec.ir.template import Template, TensorSpec
 from fusec.registry import Registry
@@ -115,3 +115,15 @@ def test_a_failed_put_changes_nothing() -> None:
     with pytest.raises(ConfigError, match="no model 'other'"):
         _put(registry, "other", (0, 0, 0), replacing=True)
     assert _held(registry.data()) == before
+
+
+def test_a_weight_of_a_file_under_a_wrong_hash_is_not_shared() -> None:
+    registry = Registry(BASE)
+    _put(registry, "first", (0, 0, 1), replacing=False)
+    held = registry.data()
+    wrong = {k: replace(b, data=memoryview(b"\0\0\0\x7f")) for k, b in held.weights.items()}
+    loaded = Registry(replace(held, weights=wrong))
+    with pytest.raises(ArtifactError, match="not what its hash says"):
+        _put(loaded, "second", (0, 0, 1), replacing=False)
+    assert len(loaded) == len(registry)
+    _put(loaded, "other", (0, 0, 2), replacing=False)

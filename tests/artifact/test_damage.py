@@ -84,7 +84,7 @@ def test_garbage_is_refused(tmp_path: Path, whole: bytes, data: bytes, start: in
         (b"", "empty"),
         (b"PK\x03\x04 this is a .pt2", "not a plan file"),
         (b"\x08\x07\x12\x07pytorch", "not a plan file"),
-        (MAGIC + b"\x01" + bytes(55), "format version 1, this fusec reads 3"),
+        (MAGIC + b"\x01" + bytes(55), "format version 1, this fusec reads 4"),
     ],
 )
 def test_foreign_files_are_named_as_such(data: bytes, match: str, tmp_path: Path) -> None:
@@ -97,13 +97,20 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
             read_plan(path)
 
 
-def test_a_damaged_weight_is_found_only_by_its_hash(whole: bytes, tmp_path: Path) -> None:
+def test_a_damaged_weight_is_found_only_by_its_bytes(whole: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.fusec"
     start = Header.unpack(whole[:HEADER_BYTES]).data_start
     damaged = whole[:start] + bytes([whole[start] ^ 1]) + whole[start + 1 :]
     assert "weight" in refused(damaged, path)
     assert "1 of 4" in refused(damaged, path)
     read_plan(path, verify=False)
+
+
+def test_checksums_that_do_not_fit_are_refused(whole: bytes, tmp_path: Path) -> None:
+    for sums in ([], [1], ["0" * 32], ["a", "b"]):
+        tree = manifest_of(whole)
+        tree["sums"] = sums
+        assert "checksums" in refused(resealed(tree, whole), tmp_path / "a.fusec")
 
 
 def resealed(tree: object, whole: bytes) -> bytes:

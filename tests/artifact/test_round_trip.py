@@ -78,7 +78,7 @@ def test_nothing_of_a_plan_that_breaks_its_rules_is_written(tmp_path: Path) -> N
     assert os.listdir(tmp_path) == []
 
 
-def test_a_large_plan_is_hashed_in_threads_with_the_same_result(tmp_path: Path) -> None:
+def test_a_large_plan_is_checked_in_threads_with_the_same_result(tmp_path: Path) -> None:
     spec = TensorSpec("uint8", (1 << 26,))
     data = memoryview(np.zeros(1 << 26, dtype=np.uint8)).cast("B")
     plan = replace(

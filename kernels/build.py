@@ -39,8 +39,8 @@ def build(module: str) -> bytes:
     Raises:
         KernelError: it does not compile.
     """
+    from fusec.kernels.codegen.assemble import image_of
     from fusec.kernels.codegen.emit import emit
-    from fusec.kernels.codegen.image import image_of
     from fusec.kernels.codegen.load import takes_images
 
     code = emit(import_module(module).KERNELS)

@@ -1,6 +1,7 @@
 """Checks of bodies: every field of its type, every reference to an earlier value."""
 
 from collections.abc import Set
+from typing import cast
 
 from fusec.ir.dtypes import DTYPES
 from fusec.ir.errors import ArtifactError
@@ -97,10 +98,11 @@ def strings(value: object, where: str) -> tuple[str, ...]:
     Raises:
         Flaw: it is not.
     """
-    texts = tuple(v for v in tuples(value, where) if isinstance(v, str))
-    if len(texts) != len(tuples(value, where)):
-        raise Flaw(where, "an item is not a string")
-    return texts
+    texts = tuples(value, where)
+    for text in texts:
+        if not isinstance(text, str):
+            raise Flaw(where, "an item is not a string")
+    return cast(tuple[str, ...], texts)
 
 
 def _check_row(row: object, count: int, symbols: Set[str], where: str, depth: int) -> None:

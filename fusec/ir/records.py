@@ -51,7 +51,8 @@ def from_json(data: Json, records: Mapping[str, Callable[..., object]]) -> objec
         ArtifactError: unknown class, missing or unknown field, or a malformed number.
     """
     if isinstance(data, list):
-        return tuple(from_json(d, records) for d in data)
+        # Most of a plan are lists of names and hashes.
+        return tuple([d if type(d) is str else from_json(d, records) for d in data])
     if not isinstance(data, dict):
         return data
     name = data.get("")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from fusec.ir.errors import KernelError
+from fusec.kernels.codegen.assemble import image_of
 from fusec.kernels.codegen.elf import Elf
 from fusec.kernels.codegen.emit import KernelSource, emit, emit_module
-from fusec.kernels.codegen.image import image_of
 from fusec.kernels.codegen.link import Linker
 from fusec.kernels.codegen.load import Loader
 from fusec.kernels.codegen.memory import load_f32, store_f32, vload, vload_first, vstore

@@ -7,7 +7,7 @@ from fusec.runtime.sched.profile import Profile
 from fusec.runtime.sched.records import Launch, Pack
 from fusec.runtime.sched.view import Waiting
 
-__all__ = ["check_launch", "need_bytes"]
+__all__ = ["check_groups", "check_launch", "need_bytes"]
 
 
 def check_launch(
@@ -48,6 +48,25 @@ def check_launch(
     need = need_bytes(launch.pack, entries, profile)
     if free_bytes is not None and need > free_bytes:
         raise fail(f"needs {need} bytes and {free_bytes} are free")
+
+
+def check_groups(
+    launch: Launch,
+    entries: tuple[tuple[Waiting, ...], ...],
+    waiting: Callable[[int], Waiting | None],
+) -> None:
+    """Check that what retreated together in mid-block goes on together.
+
+    Raises:
+        VerifyError: somebody still waits.
+    """
+    for pack, part in zip(launch.pack.parts, entries, strict=True):
+        left_out = [n for n in part[0].group if waiting(n)]
+        if left_out:
+            raise VerifyError(
+                f"{launch}: requests {left_out} retreated in mid-block with {pack.requests} "
+                "and must go on with them"
+            )
 
 
 def need_bytes(pack: Pack, entries: tuple[tuple[Waiting, ...], ...], profile: Profile) -> int:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from fusec.ir.errors import ConfigError, VerifyError
 from fusec.runtime.drivers.lanes import Running
-from fusec.runtime.drivers.rules import check_launch, need_bytes
+from fusec.runtime.drivers.rules import check_groups, check_launch, need_bytes
 from fusec.runtime.drivers.run import Run, Span
 from fusec.runtime.sched.decider import Decider, Decision
 from fusec.runtime.sched.due import due_ns
@@ -270,7 +270,7 @@ class VirtualDriver:
             busy=self._lanes[launch.lane] is not None,
             free_bytes=self._free_bytes,
         )
-        self._check_groups(launch, entries)
+        check_groups(launch, entries, self._decider.waiting)
         if self._free_bytes is not None:
             self._free_bytes -= need_bytes(launch.pack, entries, self._profile)
         for entry in (e for part in entries for e in part):
@@ -279,15 +279,6 @@ class VirtualDriver:
         self._lanes[launch.lane] = running
         self._last[launch.lane] = frozenset(e.request.id for part in entries for e in part)
         self._push(running.stop_ns, _Phase.END, (launch.lane, running.version))
-
-    def _check_groups(self, launch: Launch, entries: tuple[tuple[Waiting, ...], ...]) -> None:
-        for pack, part in zip(launch.pack.parts, entries, strict=True):
-            left_out = [n for n in part[0].group if self._decider.waiting(n)]
-            if left_out:
-                raise VerifyError(
-                    f"{launch}: requests {left_out} retreated in mid-block with {pack.requests} "
-                    "and must go on with them"
-                )
 
     def _started(
         self, now: int, launch: Launch, entries: tuple[tuple[Waiting, ...], ...]

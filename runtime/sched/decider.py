@@ -90,7 +90,17 @@ class Decider:
         """Give what a request was that the last decision rejected."""
         return self._rejected[request]
 
+    @property
+    def profile(self) -> Profile:
+        """The costs as they are known by now."""
+        return self._profile
+
     def _absorb(self, change: Change) -> None:
+        if change.costs:
+            self._profile = self._profile.having(
+                {new.template: new.cost for new in change.costs},
+                {new.model: new.template for new in change.costs},
+            )
         for entry in change.gone:
             self._waiting.pop(entry.request.id, None)
         for number in change.finished:

@@ -17,7 +17,7 @@ from fusec.ir.records import from_json, to_json
 from fusec.runtime.sched.decider import Decision
 from fusec.runtime.sched.profile import Profile
 from fusec.runtime.sched.records import Launch, Pack, Preempt, Reject, Request, WakeAt
-from fusec.runtime.sched.view import Change, Lane, Stopped, Waiting
+from fusec.runtime.sched.view import Change, Lane, NewCost, Stopped, Waiting
 
 __all__ = ["Log", "log_lines", "read_log"]
 
@@ -28,6 +28,7 @@ _RECORDS: dict[str, Any] = {
         Decision,
         Lane,
         Launch,
+        NewCost,
         Pack,
         Preempt,
         Reject,

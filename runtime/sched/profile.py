@@ -117,6 +117,14 @@ class Profile:
         """Give the costs of a template."""
         return self.templates[template]
 
+    def having(self, templates: Mapping[str, TemplateCost], models: Mapping[str, str]) -> "Profile":
+        """Give the profile with some costs, and models, new or in place of what it has."""
+        return Profile(
+            templates={**self.templates, **templates},
+            models={**self.models, **models},
+            together_percent=self.together_percent,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Give the profile as JSON data."""
         return {

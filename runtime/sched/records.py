@@ -108,6 +108,10 @@ class Result(StrEnum):
     """Its deadline passed while it waited."""
     FULL = "full"
     """The queue was full when it came, or it needs more memory than there is."""
+    CANCELLED = "cancelled"
+    """Nobody wants the answer any more."""
+    FAILED = "failed"
+    """It ran, and what it ran refused the values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fusec.runtime.sched.profile import Profile
+from fusec.runtime.sched.profile import Profile, TemplateCost
 from fusec.runtime.sched.records import Pack, Request
 
-__all__ = ["Change", "Lane", "Stopped", "View", "Waiting"]
+__all__ = ["Change", "Lane", "NewCost", "Stopped", "View", "Waiting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,41 @@ class Lane:
     """It can stop that soon; None: at the end of a block only."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCost:
+    """Costs of a template from now on: of a new one, or measured better."""
+
+    template: str
+    model: str
+    blocks_ns: tuple[tuple[int, tuple[int, ...]], ...]
+    """Instances, and the time of each block."""
+    cut_ns: int = 0
+    max_batch: int = 1
+    bytes_per_instance: int = 0
+
+    @classmethod
+    def of(cls, template: str, model: str, cost: TemplateCost) -> "NewCost":
+        """Write costs down."""
+        return cls(
+            template=template,
+            model=model,
+            blocks_ns=tuple(sorted(cost.blocks_ns.items())),
+            cut_ns=cost.cut_ns,
+            max_batch=cost.max_batch,
+            bytes_per_instance=cost.bytes_per_instance,
+        )
+
+    @property
+    def cost(self) -> TemplateCost:
+        """The costs."""
+        return TemplateCost(
+            blocks_ns=dict(self.blocks_ns),
+            cut_ns=self.cut_ns,
+            max_batch=self.max_batch,
+            bytes_per_instance=self.bytes_per_instance,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What happened since the last decision."""
@@ -59,6 +94,8 @@ class Change:
     """What waited and ended without running again: expired, cancelled."""
     finished: tuple[int, ...] = ()
     """What ran to its end."""
+    costs: tuple[NewCost, ...] = ()
+    """What the profile says from this decision on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -317,7 +317,11 @@ def main(module: ModuleType | Bench, arguments: list[str] | None = None) -> None
     for case in wanted:
         torch.manual_seed(SEED)
         seconds = 0.2 if options.smoke else options.seconds
-        setup = bench.setup(case, counts[0])
+        try:
+            setup = bench.setup(case, counts[0])
+        except ImportError as error:
+            print(f"{case}: left out: {_reason(error)}", file=sys.stderr)
+            continue
         if options.quick or options.smoke:
             setup = _quick(setup)
         rows = run_case(bench.BENCH, case, setup, seconds=seconds, threads=counts[0])

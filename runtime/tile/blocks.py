@@ -25,12 +25,12 @@ from fusec.runtime.pool import pool
 from fusec.runtime.request import Choice
 from fusec.runtime.tile.answers import Memory
 from fusec.runtime.tile.build import Program, build
-from fusec.runtime.tile.call import STATUS_TEXTS, Call
+from fusec.runtime.tile.call import STATUS_TEXTS, Call, CallPool
 from fusec.runtime.tile.cut import cut_program, parts_of
 from fusec.runtime.tile.engine import Job, Status, Word
-from fusec.runtime.tile.executor import Answers, NativeExecutor, Wanted
+from fusec.runtime.tile.executor import Answers, NativeExecutor, Rows, Wanted, templates_of
 from fusec.runtime.tile.externs import RunExtern
-from fusec.runtime.tile.layout import Part
+from fusec.runtime.tile.layout import Arranged
 from fusec.runtime.tile.memory import ArenaPool, Region
 from fusec.runtime.tile.table import Table
 
@@ -44,9 +44,8 @@ class BlockCall(Call):
         self,
         program: Program,
         blocks: Sequence[Table],
-        parts: Sequence[Part],
         templates: Sequence[Template],
-        rows: Sequence[int | None],
+        rows: Rows,
         address: Callable[[str], int],
     ) -> None:
         """Lay out tables, ports and jobs.
@@ -54,13 +53,12 @@ class BlockCall(Call):
         Args:
             program: as `cut_program` gives it.
             blocks: of the program.
-            parts: requests.
-            templates: of each request.
-            rows: of each request.
+            templates: of each class.
+            rows: of each request, by class.
             address: kernel name -> address.
         """
         program = replace(program, table=blocks[0]) if blocks else program
-        super().__init__(program, parts, templates, rows, address)
+        super().__init__(program, templates, rows, address)
         others = [
             Job(
                 table,
@@ -78,12 +76,10 @@ class BlockCall(Call):
 
     def enter(self, region: Region, inputs: Sequence[Sequence[np.ndarray]]) -> None:
         """Point tables at inputs, fresh outputs and an arena, which is kept by the caller."""
-        for cls, ports, rows, together in zip(
-            self.program.classes, self._ports, self._blocks, self._together, strict=True
+        for numbers, ports, rows, together in zip(
+            self._parts, self._ports, self._blocks, self._together, strict=True
         ):
-            self._held += ports.enter_inputs(
-                rows, [inputs[p] for p in cls.parts], together=together
-            )
+            self._held += ports.enter_inputs(rows, [inputs[p] for p in numbers], together=together)
             self._outputs.append(ports.enter_outputs(rows, together=together))
         self._tables.settle(region)
         for job in self.jobs:
@@ -129,6 +125,7 @@ class BlockRun:
         inputs: Sequence[Sequence[np.ndarray]],
         guard: Callable[[Call, Callable[[], Status]], Status],
         give: Callable[[BlockCall], None],
+        choices: Sequence[Choice],
     ) -> None:
         """Begin; nothing is computed yet.
 
@@ -138,7 +135,9 @@ class BlockRun:
             inputs: of each request; may be read until the last block is done.
             guard: runs, then raises what extern stages raised.
             give: takes the call back.
+            choices: whose weights the call has addresses of; they live as long as this does.
         """
+        self._choices = tuple(choices)
         self._call, self._arenas, self._guard, self._give = call, arenas, guard, give
         self._region: Region | None = arenas.take(call.n_bytes)
         self._answers: Answers | None = None
@@ -231,7 +230,8 @@ class BlockExecutor(NativeExecutor):
     ) -> None:
         """Make an executor; see `NativeExecutor`."""
         super().__init__(lowered, threads, run_extern, proved=proved)
-        self._cut: LockedCache[_Planned] = LockedCache(limit=64)
+        self._lists: LockedCache[tuple[Arranged, Rows]] = LockedCache(limit=64)
+        self._cut: LockedCache[CallPool[BlockCall]] = LockedCache(limit=64)
 
     def begin(
         self,
@@ -249,64 +249,40 @@ class BlockExecutor(NativeExecutor):
         Raises:
             VerifyError: a split is not one of its template's stages.
         """
-        key = tuple(
-            (w.choice, w.rows, tuple(w.extents.items()), _places_of(s))
-            for w, s in zip(wanted, splits, strict=True)
+        key = tuple((w.choice, w.rows, tuple(w.extents.items())) for w in wanted)
+        arranged, rows = self._lists.get(key, lambda: self.arrange(wanted))
+        own = tuple(_split_of(numbers, splits) for numbers in arranged.parts)
+        calls = self._cut.get(
+            (arranged.shape, rows, tuple(map(_places_of, own))),
+            lambda: CallPool(self._block_maker(wanted, arranged, rows, own)),
         )
-        planned = self._cut.get(key, partial(self._plan_blocks, wanted, splits))
-        return BlockRun(planned.take(), self._arenas, inputs, self._externs.guard, planned.give)
+        call, choices = calls.take(arranged), [w.choice for w in wanted]
+        return BlockRun(call, self._arenas, inputs, self._externs.guard, calls.give, choices)
 
     def forget(self, choices: Sequence[Choice]) -> None:
         """Drop what was planned for members that are gone, and their weights with it."""
         super().forget(choices)
         gone = set(map(id, choices))
-        self._cut.drop(lambda key: any(id(entry[0]) in gone for entry in _entries(key)))
+        self._lists.drop(lambda key: any(id(entry[0]) in gone for entry in _entries(key)))
 
     def parts(self, wanted: Sequence[Wanted]) -> tuple[tuple[int, ...], ...]:
         """Give into how many parts each stage of each request can be cut, if they run together."""
-        program = build(self._parts(wanted), self._threads, self._address)
+        arranged, _ = self.arrange(wanted)
+        program = build(arranged.classes, self._threads, self._address)
         found = {
             part: own
-            for cls, own in zip(program.classes, parts_of(program), strict=True)
-            for part in cls.parts
+            for numbers, own in zip(arranged.parts, parts_of(program), strict=True)
+            for part in numbers
         }
         return tuple(found.get(i, ()) for i in range(len(wanted)))
 
-    def _plan_blocks(self, wanted: Sequence[Wanted], splits: Sequence[Split]) -> "_Planned":
-        parts = self._parts(wanted)
-        whole = build(parts, self._threads, self._address)
-        own = [_split_of(cls.parts, splits) for cls in whole.classes]
-        program, blocks = cut_program(whole, own)
-        templates, rows = [w.choice.template for w in wanted], [w.rows for w in wanted]
-        make = partial(BlockCall, program, blocks, parts, templates, rows, self._address)
-        return _Planned(make, [w.choice for w in wanted])
-
-    def _parts(self, wanted: Sequence[Wanted]) -> list[Part]:
-        return [
-            Part(
-                self.binding(w.choice.template, w.extents),
-                self._weights(w.choice),
-                1 if w.rows is None else w.rows,
-            )
-            for w in wanted
-        ]
-
-
-class _Planned:
-    """Calls of one instance list in one split; keeps the weights that they have addresses of."""
-
-    def __init__(self, make: Callable[[], BlockCall], choices: Sequence[Choice]) -> None:
-        self._make, self._choices = make, tuple(choices)
-        self._calls = [make()]
-
-    def take(self) -> BlockCall:
-        try:
-            return self._calls.pop()
-        except IndexError:
-            return self._make()
-
-    def give(self, call: BlockCall) -> None:
-        self._calls.append(call)
+    def _block_maker(
+        self, wanted: Sequence[Wanted], arranged: Arranged, rows: Rows, splits: Sequence[Split]
+    ) -> Callable[[], BlockCall]:
+        whole = build(arranged.classes, self._threads, self._address)
+        program, blocks = cut_program(whole, splits)
+        templates = templates_of(wanted, arranged)
+        return partial(BlockCall, program, blocks, templates, rows, self._address)
 
 
 def _split_of(parts: Sequence[int], splits: Sequence[Split]) -> Split:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fusec.ir.frozen import dataclass
-from fusec.runtime.tile.layout import Class, Group, Part, classes_of, groups_of
+from fusec.runtime.tile.layout import Class, Group, groups_of
 from fusec.runtime.tile.table import TASK, UNIT, WAIT, Table, words_of
 
 __all__ = ["Program", "build"]
@@ -46,15 +46,14 @@ class Program:
     workers: int
 
 
-def build(parts: Sequence[Part], workers: int, address: Callable[[str], int]) -> Program:
-    """Build the program of an instance list.
+def build(classes: Sequence[Class], workers: int, address: Callable[[str], int]) -> Program:
+    """Build the program of an instance list: of any with such classes.
 
     Args:
-        parts: requests in any order.
+        classes: as `arrange` gives them.
         workers: how many will run it.
         address: kernel name -> address.
     """
-    classes = classes_of(parts)
     widths = [len(c.binding.code.lowered.buffers) * c.instances for c in classes]
     row_starts = (0, *np.cumsum(widths).tolist())
     stage_starts = (0, *np.cumsum([len(c.binding.code.stages) for c in classes]).tolist())
@@ -156,8 +155,7 @@ class _StageTable:
         cls = self.cls
         columns = [s - len(self.binding.code.lowered.inputs) for s in slots]
         first, last = cls.part_of(group.start), cls.part_of(group.stop - 1)
-        own = cls.weights[first : last + 1][:, columns]
-        changes = np.flatnonzero((own[1:] != own[:-1]).any(axis=1)) + first + 1
+        changes = np.flatnonzero(~cls.same[first:last, columns].all(axis=1)) + first + 1
         cuts = [group.start, *(cls.starts[p] for p in changes), group.stop]
         return list(itertools.pairwise(cuts))
 

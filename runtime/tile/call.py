@@ -1,6 +1,10 @@
-"""One instance list ready to run: its program, tables and job. Not reentrant; calls are lent."""
+"""A program ready to run: with tables and a job, for one instance list at a time.
+
+Not reentrant; calls are lent. Another list of the same shape only needs other weights entered.
+"""
 
 from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -10,11 +14,11 @@ from fusec.runtime.pool import Pool
 from fusec.runtime.tile.answers import Memory, Ports
 from fusec.runtime.tile.build import Program
 from fusec.runtime.tile.engine import Job, Status, Word
-from fusec.runtime.tile.layout import Part
+from fusec.runtime.tile.layout import Arranged
 from fusec.runtime.tile.memory import ArenaPool
 from fusec.runtime.tile.tables import Tables
 
-__all__ = ["SERVICES", "STATUS_TEXTS", "Call"]
+__all__ = ["SERVICES", "STATUS_TEXTS", "Call", "CallPool"]
 
 SERVICES = ("pointwise_program",)
 """Kernels that kernels call, by their word in the table of services; the status word follows."""
@@ -29,41 +33,34 @@ class Call:
     def __init__(
         self,
         program: Program,
-        parts: Sequence[Part],
         templates: Sequence[Template],
-        rows: Sequence[int | None],
+        rows: Sequence[Sequence[int | None]],
         address: Callable[[str], int],
     ) -> None:
         """Lay out tables and ports.
 
         Args:
-            program: built from `parts`.
-            parts: requests.
-            templates: of each request.
-            rows: of each request.
+            program: what runs.
+            templates: of each class.
+            rows: of each request, by class.
             address: kernel name -> address.
         """
         self.program = program
         self._tables = Tables(program)
         self._blocks = [self._tables.block(cls) for cls in program.classes]
         self._ports = [
-            Ports(cls, templates[cls.parts[0]], [rows[p] for p in cls.parts])
-            for cls in program.classes
+            Ports(cls, template, own)
+            for cls, template, own in zip(program.classes, templates, rows, strict=True)
         ]
-        self._order = [p for cls in program.classes for p in cls.parts]
-        self._n_requests = len(parts)
-        self._is_ordered = len(self._ports) == 1 and self._order == list(range(len(parts)))
         groups = [*program.chains, *(g for g, _ in program.cohorts)]
         self._together = [
             any(g.cls is cls and cls.part_of(g.start) != cls.part_of(g.stop - 1) for g in groups)
             for cls in program.classes
         ]
-        counts = [t.n_inputs for t in templates]
-        first = np.cumsum([0, *counts])
-        self._positions = {
-            id(cls): first[list(cls.parts)][:, None] + np.arange(counts[cls.parts[0]])
-            for cls in program.classes
-        }
+        self._bound: Arranged | None = None
+        self._parts: tuple[tuple[int, ...], ...] = ()
+        self._is_ordered = self._is_whole = False
+        self._positions: list[np.ndarray] = []
         """Where a class's inputs are among those of all requests."""
         self._status = np.zeros(1, dtype=np.int64)
         services = [address(name) for name in SERVICES]
@@ -75,6 +72,24 @@ class Call:
             services=self._services.ctypes.data,
             workers=program.workers,
         )
+
+    def bind(self, arranged: Arranged) -> None:
+        """Enter an instance list's weights, and where its requests are; of the program's shape."""
+        if arranged is self._bound:
+            return
+        self._tables.enter_weights(arranged.weights)
+        self._bound, self._parts = arranged, arranged.parts
+        self._is_ordered = arranged.parts == (tuple(range(arranged.n_requests)),)
+        self._is_whole = sum(map(len, arranged.parts)) == arranged.n_requests
+        counts = np.zeros(arranged.n_requests, dtype=np.int64)
+        widths = [len(ports.input_slots) for ports in self._ports]
+        for numbers, width in zip(arranged.parts, widths, strict=True):
+            counts[list(numbers)] = width
+        first = np.cumsum(counts) - counts
+        self._positions = [
+            first[list(numbers)][:, None] + np.arange(width)
+            for numbers, width in zip(arranged.parts, widths, strict=True)
+        ]
 
     @property
     def services(self) -> int:
@@ -101,13 +116,13 @@ class Call:
         """
         held: list[np.ndarray] = []
         outputs = []
-        for cls, ports, block, together in zip(
-            self.program.classes, self._ports, self._blocks, self._together, strict=True
+        for numbers, where, ports, block, together in zip(
+            self._parts, self._positions, self._ports, self._blocks, self._together, strict=True
         ):
-            if addresses is not None and ports.in_place and not together:
-                ports.enter_addresses(block, addresses[self._positions[id(cls)]])
+            if addresses is not None and self._is_whole and ports.in_place and not together:
+                ports.enter_addresses(block, addresses[where])
             else:
-                given = [inputs[p] for p in cls.parts]
+                given = [inputs[p] for p in numbers]
                 held += ports.enter_inputs(block, given, together=together)
             outputs.append(ports.enter_outputs(block, together=together))
         region = arenas.take(self._tables.n_bytes)
@@ -132,9 +147,34 @@ class Call:
     def _in_order(self, outputs: Sequence[Sequence[Memory]]) -> list[tuple[np.ndarray, ...]]:
         if self._is_ordered:
             return self._ports[0].answers(outputs[0])
-        ordered: list[tuple[np.ndarray, ...]] = [()] * self._n_requests
-        numbers = iter(self._order)
-        for ports, blocks in zip(self._ports, outputs, strict=True):
-            for answer in ports.answers(blocks):
-                ordered[next(numbers)] = answer
+        assert self._bound is not None
+        ordered: list[tuple[np.ndarray, ...]] = [()] * self._bound.n_requests
+        for numbers, ports, blocks in zip(self._parts, self._ports, outputs, strict=True):
+            for number, answer in zip(numbers, ports.answers(blocks), strict=True):
+                ordered[number] = answer
         return ordered
+
+
+C = TypeVar("C", bound=Call)
+
+
+class CallPool(Generic[C]):
+    """Calls of one program, lent one at a time. Safe from many threads."""
+
+    def __init__(self, make: Callable[[], C]) -> None:
+        """Make the first call; several are there if several threads run at once."""
+        self._make = make
+        self._calls = [make()]
+
+    def take(self, arranged: Arranged) -> C:
+        """Lend a call, bound to an instance list."""
+        try:
+            call = self._calls.pop()
+        except IndexError:
+            call = self._make()
+        call.bind(arranged)
+        return call
+
+    def give(self, call: C) -> None:
+        """Take a call back."""
+        self._calls.append(call)

@@ -16,18 +16,29 @@ from fusec.runtime.request import Choice
 from fusec.runtime.tile.bind import Binding
 from fusec.runtime.tile.bounds import check_bounds
 from fusec.runtime.tile.build import Program, build
-from fusec.runtime.tile.call import SERVICES, Call
+from fusec.runtime.tile.call import SERVICES, Call, CallPool
 from fusec.runtime.tile.code import EXTERN, TemplateCode
 from fusec.runtime.tile.externs import Externs, RunExtern
-from fusec.runtime.tile.layout import Part
+from fusec.runtime.tile.layout import Arranged, Part, arrange
 from fusec.runtime.tile.memory import ArenaPool
 
-__all__ = ["NativeExecutor", "NativeRequest", "Prepared", "Traced", "Wanted"]
+__all__ = [
+    "NativeExecutor",
+    "NativeRequest",
+    "Prepared",
+    "Rows",
+    "Traced",
+    "Wanted",
+    "templates_of",
+]
 
 _ALWAYS = (*SERVICES, "arrays", "engine")
 """Kernels and libraries that every run needs."""
 
 Answers = list[tuple[np.ndarray, ...]]
+
+Rows = tuple[tuple[int | None, ...], ...]
+"""Of each request, by class; None: it runs whole."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,19 +79,24 @@ class Prepared:
     """An instance list that was seen before: nothing is planned again. Safe from many threads."""
 
     def __init__(
-        self, make: Callable[[], Call], arenas: ArenaPool, guard: Guard, choices: Sequence[Choice]
+        self,
+        calls: CallPool[Call],
+        arranged: Arranged,
+        arenas: ArenaPool,
+        guard: Guard,
+        choices: Sequence[Choice],
     ) -> None:
-        """Make the first call.
+        """Keep what a run needs.
 
         Args:
-            make: makes a call; several run at once if several threads do.
+            calls: of the list's program.
+            arranged: the list.
             arenas: lends memory.
             guard: runs a call.
-            choices: whose weights the calls have addresses of; they live as long as this does.
+            choices: whose weights the list has addresses of; they live as long as this does.
         """
-        self._make, self._arenas, self._guard = make, arenas, guard
+        self._calls, self._arranged, self._arenas, self._guard = calls, arranged, arenas, guard
         self._choices = tuple(choices)
-        self._calls = [make()]
 
     def run(
         self, inputs: Sequence[Sequence[np.ndarray]], addresses: np.ndarray | None = None
@@ -94,11 +110,11 @@ class Prepared:
         Raises:
             KernelError: a kernel or an extern stage reports bad data.
         """
-        call = self._borrow()
+        call = self._calls.take(self._arranged)
         try:
             return self._guard(call, lambda: call.run(pool(), self._arenas, inputs, addresses))
         finally:
-            self._calls.append(call)
+            self._calls.give(call)
 
     def trace(self, inputs: Sequence[Sequence[np.ndarray]]) -> Traced:
         """Answer every request and say when which task ran where.
@@ -106,19 +122,13 @@ class Prepared:
         Args:
             inputs: as for `run`.
         """
-        call = self._borrow()
+        call = self._calls.take(self._arranged)
         try:
             call.job.start_trace(len(call.program.table.tasks))
             answers = self._guard(call, lambda: call.run(pool(), self._arenas, inputs))
             return Traced(answers, call.job.stop_trace(), call.program)
         finally:
-            self._calls.append(call)
-
-    def _borrow(self) -> Call:
-        try:
-            return self._calls.pop()
-        except IndexError:
-            return self._make()
+            self._calls.give(call)
 
 
 class NativeExecutor:
@@ -144,6 +154,7 @@ class NativeExecutor:
         self._codes: LockedCache[TemplateCode] = LockedCache(limit=None)
         self._bindings: LockedCache[Binding] = LockedCache(limit=128)
         self._prepared: LockedCache[Prepared] = LockedCache(limit=64)
+        self._calls: LockedCache[CallPool[Call]] = LockedCache(limit=64)
         self._addresses: weakref.WeakKeyDictionary[Choice, np.ndarray] = weakref.WeakKeyDictionary()
         self._arenas = ArenaPool()
         self._externs = Externs(run_extern)
@@ -172,20 +183,36 @@ class NativeExecutor:
         key = (template.key, tuple(extents.items()))
         return self._bindings.get(key, lambda: self._bind(template, extents))
 
+    def arrange(self, wanted: Sequence[Wanted]) -> tuple[Arranged, Rows]:
+        """Sort an instance list into classes.
+
+        Returns:
+            The list, and the rows of each request by class; programs depend on its shape and these.
+        """
+        arranged = arrange(
+            [
+                Part(self.binding(w.choice.template, w.extents), self._weights(w.choice), _count(w))
+                for w in wanted
+            ]
+        )
+        return arranged, tuple(tuple(wanted[p].rows for p in own) for own in arranged.parts)
+
     def _plan(self, wanted: Sequence[Wanted]) -> Prepared:
-        parts = [
-            Part(self.binding(w.choice.template, w.extents), self._weights(w.choice), _count(w))
-            for w in wanted
-        ]
-        program = build(parts, self._threads, self._address)
+        arranged, rows = self.arrange(wanted)
+        calls = self._calls.get(
+            (arranged.shape, rows), lambda: CallPool(self._maker(wanted, arranged, rows))
+        )
+        has_extern = any(c.binding.code.externs for c in arranged.classes)
+        guard = self._externs.guard if has_extern else _plainly
+        return Prepared(calls, arranged, self._arenas, guard, [w.choice for w in wanted])
+
+    def _maker(
+        self, wanted: Sequence[Wanted], arranged: Arranged, rows: Rows
+    ) -> Callable[[], Call]:
+        program = build(arranged.classes, self._threads, self._address)
         if self._proved:
             _prove(program)
-        templates = [w.choice.template for w in wanted]
-        rows = [w.rows for w in wanted]
-        make = partial(Call, program, parts, templates, rows, self._address)
-        has_extern = any(p.binding.code.externs for p in parts)
-        guard = self._externs.guard if has_extern else _plainly
-        return Prepared(make, self._arenas, guard, [w.choice for w in wanted])
+        return partial(Call, program, templates_of(wanted, arranged), rows, self._address)
 
     def _coded(self, template: Template) -> TemplateCode:
         code = TemplateCode(self._lowered(template))
@@ -217,6 +244,11 @@ def _prove(program: Program) -> None:
     from fusec.runtime.tile.validate import validate
 
     validate(program.table, uses_of(program, Tables(program)))
+
+
+def templates_of(wanted: Sequence[Wanted], arranged: Arranged) -> list[Template]:
+    """Give the template of each class of an instance list."""
+    return [wanted[own[0]].choice.template for own in arranged.parts]
 
 
 def _entries(key: Hashable) -> Sequence[tuple[Choice, int | None, object]]:

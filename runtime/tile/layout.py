@@ -8,14 +8,14 @@ rows become one range, so that weights are read once.
 
 import bisect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
 from fusec.ir.frozen import dataclass
 from fusec.runtime.tile.bind import Binding
 
-__all__ = ["Class", "Group", "Part", "classes_of", "groups_of"]
+__all__ = ["Arranged", "Class", "Group", "Part", "arrange", "groups_of"]
 
 _TASK_NS = 200_000
 _HEAVY_WEIGHTS_BYTES = 1 << 18
@@ -35,15 +35,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Class:
-    """Requests with one binding; their instances are numbered in this order."""
+    """Requests with one binding, as a program sees them: whose they are does not matter."""
 
     binding: Binding
-    parts: tuple[int, ...]
-    """Numbers of the requests, equal weights adjacent."""
     starts: tuple[int, ...]
-    """First instance of each part, and the end."""
-    weights: np.ndarray
-    """[parts, weights] addresses."""
+    """First instance of each request, and the end."""
+    same: np.ndarray
+    """[requests - 1, weights] bool: whether the next request has the same weight."""
 
     @property
     def instances(self) -> int:
@@ -51,8 +49,30 @@ class Class:
         return self.starts[-1]
 
     def part_of(self, instance: int) -> int:
-        """Give the position of the part that an instance belongs to."""
+        """Give the position of the request that an instance belongs to."""
         return bisect.bisect_right(self.starts, instance) - 1
+
+    def mixed(self, first: int, last: int) -> bool:
+        """Tell whether requests first .. last - 1 differ in a weight."""
+        return not self.same[first : last - 1].all()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arranged:
+    """An instance list in the order of its program; classes come as their first requests do."""
+
+    classes: tuple[Class, ...]
+    parts: tuple[tuple[int, ...], ...]
+    """Numbers of the requests in each class, equal weights adjacent."""
+    weights: tuple[np.ndarray, ...]
+    """Of each class: [requests, weights] addresses."""
+    n_requests: int
+    """Those without instances, which are in no class, included."""
+
+    @property
+    def shape(self) -> Hashable:
+        """Give what a program depends on: equal shapes, equal programs."""
+        return tuple((c.binding, c.starts, c.same.tobytes()) for c in self.classes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,22 +93,23 @@ class Group:
         return self.cls.binding.instance_ns * (self.stop - self.start)
 
 
-def classes_of(parts: Sequence[Part]) -> list[Class]:
-    """Sort requests into classes; the order of classes is that of their first requests."""
+def arrange(parts: Sequence[Part]) -> Arranged:
+    """Sort requests into classes."""
     by_binding: dict[int, list[int]] = {}
     for number, part in enumerate(parts):
         if part.count:
             by_binding.setdefault(id(part.binding), []).append(number)
-    classes = []
+    classes, weights = [], []
     for numbers in by_binding.values():
         if len(numbers) > 1:
             numbers.sort(key=lambda n: parts[n].weights.tobytes())
-        counts = [parts[n].count for n in numbers]
-        starts = (0, *np.cumsum(counts).tolist())
-        weights = np.concatenate([parts[n].weights for n in numbers])
-        weights = weights.reshape(len(numbers), len(parts[numbers[0]].weights))
-        classes.append(Class(parts[numbers[0]].binding, tuple(numbers), starts, weights))
-    return classes
+        starts = (0, *itertools.accumulate(parts[n].count for n in numbers))
+        own = np.concatenate([parts[n].weights for n in numbers])
+        own = own.reshape(len(numbers), len(parts[numbers[0]].weights))
+        classes.append(Class(parts[numbers[0]].binding, starts, own[1:] == own[:-1]))
+        weights.append(own)
+    order = tuple(map(tuple, by_binding.values()))
+    return Arranged(tuple(classes), order, tuple(weights), len(parts))
 
 
 def groups_of(cls: Class, workers: int) -> list[Group]:
@@ -96,7 +117,7 @@ def groups_of(cls: Class, workers: int) -> list[Group]:
     groups = []
     for family, (first, last) in enumerate(_families(cls)):
         start, stop = cls.starts[first], cls.starts[last]
-        mixed = last - first > 1 and bool((cls.weights[first:last] != cls.weights[first]).any())
+        mixed = cls.mixed(first, last)
         size = _group_size(cls.binding, stop - start, workers)
         groups += [
             Group(cls, at, min(at + size, stop), mixed, family) for at in range(start, stop, size)
@@ -106,12 +127,11 @@ def groups_of(cls: Class, workers: int) -> list[Group]:
 
 def _families(cls: Class) -> list[tuple[int, int]]:
     """Runs of parts, each sharing most of its weight bytes with the one before."""
-    n = len(cls.parts)
+    n = len(cls.starts) - 1
     if n == 1:
         return [(0, 1)]
     binding = cls.binding
-    sizes = binding.sizes[list(binding.code.lowered.weights)]
-    shared = (cls.weights[1:] == cls.weights[:-1]) @ sizes
+    shared = cls.same @ binding.sizes[list(binding.code.lowered.weights)]
     # Strictly more than half: without weights there is nothing to share.
     cuts = [0, *(np.flatnonzero(2 * shared <= binding.weight_bytes) + 1).tolist(), n]
     return list(itertools.pairwise(cuts))

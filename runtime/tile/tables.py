@@ -1,9 +1,11 @@
 """Address tables of a program: for every instance, where each of its buffers is.
 
 One table per worker. They differ in the arenas of chains only: a chain works in the arena of
-whoever took it. Weights stay; arenas move when another region is lent; inputs and outputs are set
-before each run.
+whoever took it. Weights stay for the runs of one instance list; arenas move when another region is
+lent; inputs and outputs are set before each run.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,7 +20,7 @@ class Tables:
     """The tables of one program."""
 
     def __init__(self, program: Program) -> None:
-        """Enter weights and places inside arenas."""
+        """Enter places inside arenas."""
         self._program = program
         self.words = np.zeros((program.workers, program.row_starts[-1]), dtype=np.int64)
         self._in_arena = np.zeros_like(self.words)
@@ -30,11 +32,6 @@ class Tables:
                 program.classes, program.row_starts[:-1], program.row_starts[1:], strict=True
             )
         }
-        for cls in program.classes:
-            slots = list(cls.binding.code.lowered.weights)
-            if slots:
-                counts = np.diff(cls.starts)
-                self.block(cls)[:, :, slots] = np.repeat(cls.weights, counts, axis=0)
         chain_bytes = aligned(program.worker_bytes)
         scratch_bytes = aligned(program.scratch_bytes)
         self.scratch_start = chain_bytes * program.workers
@@ -48,6 +45,17 @@ class Tables:
     def block(self, cls: Class) -> np.ndarray:
         """View the rows of one class: [workers, instances, slots]."""
         return self._window(self.words, cls)
+
+    def enter_weights(self, weights: Sequence[np.ndarray]) -> None:
+        """Enter the weights of an instance list.
+
+        Args:
+            weights: of each class, as `Arranged` has them.
+        """
+        for cls, own in zip(self._program.classes, weights, strict=True):
+            slots = list(cls.binding.code.lowered.weights)
+            if slots:
+                self.block(cls)[:, :, slots] = np.repeat(own, np.diff(cls.starts), axis=0)
 
     def settle(self, region: Region) -> None:
         """Point all arena addresses into a region."""

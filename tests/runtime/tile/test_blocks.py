@@ -24,7 +24,8 @@ from fusec.runtime.tile.blocks import BlockExecutor, BlockRun
 from fusec.runtime.tile.build import Program
 from fusec.runtime.tile.cut import cut_program
 from fusec.runtime.tile.engine import Status
-from fusec.runtime.tile.executor import Answers, Wanted
+from fusec.runtime.tile.executor import Answers, NativeExecutor, Rows, Wanted
+from fusec.runtime.tile.layout import Arranged
 from fusec.runtime.tile.memory import ArenaPool, Region
 from fusec.runtime.tile.table import Table
 
@@ -336,7 +337,7 @@ def test_parts_come_in_the_order_of_the_requests(native: Native, rng: np.random.
     assert found[0] == found[2]
 
 
-def test_planned_once_and_forgotten_with_its_members(
+def test_planned_once_for_lists_of_one_shape(
     native: Native, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
@@ -346,11 +347,31 @@ def test_planned_once_and_forgotten_with_its_members(
         return cut_program(program, splits)
 
     monkeypatch.setattr("fusec.runtime.tile.blocks.cut_program", counted)
-    given = {"small1": _input("small1", 1, rng)}
     splits = {"small": _split([2], native.length("small1"))}
+    for name in ("small1", "small0", "small1"):
+        given = {name: _input(name, 1, rng)}
+        ((answer,),) = _finish(native.begin(given, splits, 3))
+        assert answer.tobytes() == native.alone(name, given[name])
+    assert len(made) == 1
+
+
+def test_a_list_is_forgotten_with_its_members(
+    native: Native, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arranged = []
+    executor = native.executors[3]
+
+    def counted(wanted: Sequence[Wanted]) -> tuple[Arranged, Rows]:
+        arranged.append(wanted)
+        return NativeExecutor.arrange(executor, wanted)
+
+    monkeypatch.setattr(executor, "arrange", counted)
+    given = {"small0": _input("small0", 1, rng)}
+    splits = {"small": _split([2], native.length("small0"))}
+    executor.forget([native.request("small0", given["small0"]).choice])
     for _ in range(3):
         _finish(native.begin(given, splits, 3))
-    assert len(made) == 1
-    native.executors[3].forget([native.request("small1", given["small1"]).choice])
+    assert len(arranged) == 1
+    executor.forget([native.request("small0", given["small0"]).choice])
     _finish(native.begin(given, splits, 3))
-    assert len(made) == 2
+    assert len(arranged) == 2

@@ -1,6 +1,8 @@
 """Building tile programs: every item of every instance once, in an order that can run."""
 
 from collections import Counter
+from dataclasses import replace
+from random import Random
 
 import numpy as np
 from fusec_testing.tiles import Step, chain
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from fusec.runtime.tile.bind import Binding
 from fusec.runtime.tile.build import Program, build
-from fusec.runtime.tile.layout import Part, classes_of, groups_of
+from fusec.runtime.tile.layout import Part, arrange, groups_of
 from fusec.runtime.tile.tables import Tables
 
 STEPS = st.builds(
@@ -44,17 +46,17 @@ def _parts(draw: st.DrawFn) -> list[Part]:
 @given(_parts(), st.sampled_from([1, 2, 3]))
 @settings(deadline=None)
 def test_groups_cover_each_class_once(parts: list[Part], workers: int) -> None:
-    classes = classes_of(parts)
-    assert sorted(p for c in classes for p in c.parts) == [
+    arranged = arrange(parts)
+    assert sorted(p for own in arranged.parts for p in own) == [
         i for i, p in enumerate(parts) if p.count
     ]
-    for cls in classes:
+    for cls, weights in zip(arranged.classes, arranged.weights, strict=True):
         spans = [(g.start, g.stop) for g in groups_of(cls, workers)]
         assert [i for a, b in spans for i in range(a, b)] == list(range(cls.instances))
         for group in groups_of(cls, workers):
             if not group.mixed:
                 first, last = cls.part_of(group.start), cls.part_of(group.stop - 1)
-                assert (cls.weights[first : last + 1] == cls.weights[first]).all()
+                assert (weights[first : last + 1] == weights[first]).all()
 
 
 def _items(program: Program) -> Counter[tuple[int, int, int, int, int]]:
@@ -77,7 +79,7 @@ def _items(program: Program) -> Counter[tuple[int, int, int, int, int]]:
 @given(_parts(), st.sampled_from([1, 2, 3]))
 @settings(deadline=None)
 def test_every_item_is_computed_once(parts: list[Part], workers: int) -> None:
-    program = build(parts, workers, lambda name: 1)
+    program = build(arrange(parts).classes, workers, lambda name: 1)
     wanted = {
         (number, stage, instance, item, column)
         for number, cls in enumerate(program.classes)
@@ -92,7 +94,7 @@ def test_every_item_is_computed_once(parts: list[Part], workers: int) -> None:
 @given(_parts(), st.sampled_from([1, 2]))
 @settings(deadline=None)
 def test_steps_in_time_run_in_order_in_one_unit(parts: list[Part], workers: int) -> None:
-    program = build(parts, workers, lambda name: 1)
+    program = build(arrange(parts).classes, workers, lambda name: 1)
     for unit in program.table.units:
         at: dict[tuple[int, ...], int] = {}
         for task in program.table.tasks[unit["task"] : unit["task"] + unit["tasks"]]:
@@ -109,21 +111,23 @@ def test_steps_in_time_run_in_order_in_one_unit(parts: list[Part], workers: int)
 @given(_parts(), st.sampled_from([1, 2]))
 @settings(deadline=None)
 def test_tasks_that_go_on_share_their_weights(parts: list[Part], workers: int) -> None:
-    program = build(parts, workers, lambda name: 1)
+    arranged = arrange(parts)
+    program = build(arranged.classes, workers, lambda name: 1)
     for task in program.table.tasks:
         number = int(np.searchsorted(program.row_starts, task["bufs"] // 8, side="right")) - 1
         cls = program.classes[number]
         stage = int(task["stage"]) - program.stage_starts[number]
         last = int(task["instance"]) + (int(task["hi"]) - 1) // cls.binding.items[stage]
         columns = [slot - 1 for slot in cls.binding.code.weights[stage]]
-        own = cls.weights[cls.part_of(int(task["instance"])) : cls.part_of(last) + 1][:, columns]
+        weights = arranged.weights[number]
+        own = weights[cls.part_of(int(task["instance"])) : cls.part_of(last) + 1][:, columns]
         assert (own == own[0]).all()
 
 
 @given(_parts(), st.sampled_from([1, 2]))
 @settings(deadline=None)
 def test_waits_are_for_whole_stages_of_earlier_units(parts: list[Part], workers: int) -> None:
-    table = build(parts, workers, lambda name: 1).table
+    table = build(arrange(parts).classes, workers, lambda name: 1).table
     signals = table.signals()
     done: Counter[int] = Counter()
     for unit in table.units:
@@ -138,7 +142,9 @@ def test_small_models_stay_on_one_worker_and_a_large_one_is_shared() -> None:
     small = Binding(chain([Step(flops=100_000)] * 3), {})
     large = Binding(chain([Step(rows=64, flops=60_000_000)] * 3), {})
     none = np.zeros(0, dtype=np.int64)
-    program = build([Part(small, none, 1)] * 3 + [Part(large, none, 1)], 2, lambda name: 1)
+    program = build(
+        arrange([Part(small, none, 1)] * 3 + [Part(large, none, 1)]).classes, 2, lambda name: 1
+    )
     assert [g.cls.binding for g, _ in program.cohorts] == [large]
     assert {g.cls.binding for g in program.chains} == {small}
 
@@ -148,7 +154,7 @@ def test_small_models_stay_on_one_worker_and_a_large_one_is_shared() -> None:
 def test_copies_of_a_buffer_follow_one_another(
     parts: list[Part], workers: int, region: int
 ) -> None:
-    program = build(parts, workers, lambda name: 1)
+    program = build(arrange(parts).classes, workers, lambda name: 1)
     tables = Tables(program)
     for group in [*program.chains, *(g for g, _ in program.cohorts)]:
         block = tables.block(group.cls)[:, group.start : group.stop]
@@ -162,7 +168,7 @@ def test_copies_of_a_buffer_follow_one_another(
 @given(_parts(), st.sampled_from([1, 2]))
 @settings(deadline=None)
 def test_workers_and_cohorts_have_memory_of_their_own(parts: list[Part], workers: int) -> None:
-    program = build(parts, workers, lambda name: 1)
+    program = build(arrange(parts).classes, workers, lambda name: 1)
     tables = Tables(program)
     spans: list[tuple[int, int, object]] = []
     for group in program.chains:
@@ -190,3 +196,28 @@ def _spans(
         for slot in binding.arena_slots
         if binding.sizes[slot]
     ]
+
+
+@given(_parts(), st.sampled_from([1, 2, 3]), st.randoms())
+@settings(deadline=None)
+def test_a_program_depends_on_the_shape_of_a_list_only(
+    parts: list[Part], workers: int, random: Random
+) -> None:
+    """Other members with other weights, in another order, but as alike: the same program."""
+    moved = [replace(p, weights=p.weights + 4096) for p in parts]
+    random.shuffle(moved)
+    one, other = arrange(parts), arrange(moved)
+    if one.shape != other.shape:
+        return
+    a, b = (build(x.classes, workers, lambda name: 1) for x in (one, other))
+    assert a.table.tasks.tobytes() == b.table.tasks.tobytes()
+    assert a.table.units.tobytes() == b.table.units.tobytes()
+
+
+def test_lists_of_one_shape() -> None:
+    binding = Binding(chain([Step(rows=4)]), {})
+    weights = [np.array([64 * n, 128 * n], dtype=np.int64) for n in range(1, 5)]
+    shapes = {arrange([Part(binding, w, 2) for w in weights[i : i + 2]]).shape for i in range(3)}
+    assert len(shapes) == 1
+    assert arrange([Part(binding, weights[0], 2)] * 2).shape not in shapes
+    assert arrange([Part(binding, w, n) for n, w in enumerate(weights[:2], 1)]).shape not in shapes

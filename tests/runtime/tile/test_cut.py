@@ -14,7 +14,7 @@ from fusec.ir.split import Block, Split
 from fusec.runtime.tile.bind import Binding
 from fusec.runtime.tile.build import Program, build
 from fusec.runtime.tile.cut import cut_program, cut_table, parts_of
-from fusec.runtime.tile.layout import Part
+from fusec.runtime.tile.layout import Part, arrange
 
 NONE = np.zeros(0, dtype=np.int64)
 
@@ -23,7 +23,9 @@ def _built(workers: int) -> Program:
     """Give five small instances of three stages and a large one of four."""
     small = Binding(chain([Step(rows=4)] * 3), {})
     large = Binding(chain([Step(rows=8, columns=16, flops=20_000_000)] * 4), {})
-    program = build([Part(small, NONE, 5), Part(large, NONE, 1)], workers, lambda name: 1)
+    program = build(
+        arrange([Part(small, NONE, 5), Part(large, NONE, 1)]).classes, workers, lambda name: 1
+    )
     assert bool(program.cohorts) == (workers > 1)
     return program
 
@@ -138,5 +140,5 @@ def test_waiting_for_some_signals_only_is_refused() -> None:
 
 
 def test_nothing_to_cut() -> None:
-    program = build([], 1, lambda name: 1)
+    program = build((), 1, lambda name: 1)
     assert cut_program(program, [])[1] == ()

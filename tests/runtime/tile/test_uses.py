@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fusec.ir.errors import VerifyError
 from fusec.runtime.tile.bind import Binding
 from fusec.runtime.tile.build import Program, build
-from fusec.runtime.tile.layout import Part
+from fusec.runtime.tile.layout import Part, arrange
 from fusec.runtime.tile.table import Table
 from fusec.runtime.tile.tables import Tables
 from fusec.runtime.tile.uses import uses_of
@@ -42,7 +42,7 @@ def _parts(draw: st.DrawFn) -> list[Part]:
 
 @given(_parts(), st.sampled_from([1, 2, 3]))
 def test_built_programs_are_right(parts: list[Part], workers: int) -> None:
-    program = build(parts, workers, lambda name: 1)
+    program = build(arrange(parts).classes, workers, lambda name: 1)
     validate(program.table, uses_of(program, Tables(program)))
 
 
@@ -50,7 +50,7 @@ def _shared() -> tuple[Program, list[Part]]:
     """Give a program of one large model, cut up for two workers."""
     step = Step(rows=8, columns=16, flops=20_000_000)
     parts = [Part(Binding(chain([step] * 4), {}), np.zeros(0, dtype=np.int64), 1)]
-    program = build(parts, 2, lambda name: 1)
+    program = build(arrange(parts).classes, 2, lambda name: 1)
     assert program.cohorts
     return program, parts
 
@@ -78,6 +78,6 @@ def test_arenas_that_overlap_are_found(workers: int) -> None:
     binding = parts[0].binding
     assert len(set(binding.arena_offsets.tolist())) > 1
     binding.arena_offsets = np.zeros_like(binding.arena_offsets)
-    program = build(parts, workers, lambda name: 1)
+    program = build(arrange(parts).classes, workers, lambda name: 1)
     with pytest.raises(VerifyError, match=r"are buffer \d+'s by then: lifetimes overlap|still use"):
         validate(program.table, uses_of(program, Tables(program)))

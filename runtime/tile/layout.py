@@ -20,7 +20,7 @@ __all__ = ["Arranged", "Class", "Group", "Part", "arrange", "groups_of"]
 _TASK_NS = 200_000
 _HEAVY_WEIGHTS_BYTES = 1 << 18
 """From here on weights do not stay in a core's cache between groups: rows stay together."""
-_CHAIN_ARENA_BYTES, _HEAVY_ARENA_BYTES = 1 << 19, 1 << 23
+_CHAIN_ARENA_BYTES, _HEAVY_ARENA_BYTES = 1 << 19, 1 << 21
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,10 +118,9 @@ def groups_of(cls: Class, workers: int) -> list[Group]:
     for family, (first, last) in enumerate(_families(cls)):
         start, stop = cls.starts[first], cls.starts[last]
         mixed = cls.mixed(first, last)
-        size = _group_size(cls.binding, stop - start, workers)
-        groups += [
-            Group(cls, at, min(at + size, stop), mixed, family) for at in range(start, stop, size)
-        ]
+        n = _groups(stop - start, _group_size(cls.binding, stop - start, workers), workers)
+        cuts = [start + i * (stop - start) // n for i in range(n + 1)]
+        groups += [Group(cls, a, b, mixed, family) for a, b in itertools.pairwise(cuts)]
     return groups
 
 
@@ -135,6 +134,15 @@ def _families(cls: Class) -> list[tuple[int, int]]:
     # Strictly more than half: without weights there is nothing to share.
     cuts = [0, *(np.flatnonzero(2 * shared <= binding.weight_bytes) + 1).tolist(), n]
     return list(itertools.pairwise(cuts))
+
+
+def _groups(count: int, size: int, workers: int) -> int:
+    """Choose how many groups of at most `size` there are: as many for each worker, if any has one.
+
+    A smaller group at the end would leave workers without work, or make others share theirs.
+    """
+    n = -(-count // size)
+    return min(-(-n // workers) * workers, count) if n > 1 else 1
 
 
 def _group_size(binding: Binding, count: int, workers: int) -> int:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from random import Random
 
 import numpy as np
+import pytest
 from fusec_testing.tiles import Step, chain
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,6 +58,20 @@ def test_groups_cover_each_class_once(parts: list[Part], workers: int) -> None:
             if not group.mixed:
                 first, last = cls.part_of(group.start), cls.part_of(group.stop - 1)
                 assert (weights[first : last + 1] == weights[first]).all()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_large_groups_are_even_and_as_many_for_each_worker(workers: int) -> None:
+    """64 rows of one model, of which 12 fit into an arena."""
+    binding = Binding(chain([Step(rows=4, flops=20_000_000, weight=0)], [1 << 20]), {})
+    binding.arena_bytes = (1 << 21) // 12
+    (cls,) = arrange([Part(binding, np.array([64]), 64)]).classes
+    sizes = [g.stop - g.start for g in groups_of(cls, workers)]
+    assert sum(sizes) == 64
+    assert max(sizes) <= 12
+    assert max(sizes) - min(sizes) <= 1
+    assert len(sizes) == {1: 6, 2: 6, 3: 6}[workers]
+    assert len(groups_of(arrange([Part(binding, np.array([64]), 13)]).classes[0], 3)) == 3
 
 
 def _items(program: Program) -> Counter[tuple[int, int, int, int, int]]:

@@ -18,6 +18,7 @@ from fusec.runtime.sched.decider import Decider, Decision
 from fusec.runtime.sched.due import due_ns
 from fusec.runtime.sched.policy import Policy
 from fusec.runtime.sched.profile import Profile
+from fusec.runtime.sched.ran import Ran
 from fusec.runtime.sched.records import (
     Launch,
     Outcome,
@@ -58,6 +59,7 @@ class VirtualDriver:
         retreat_ns: int | None = None,
         memory_bytes: int | None = None,
         service: Service | None = None,
+        correct: bool = False,
     ) -> None:
         """Make a driver.
 
@@ -70,6 +72,7 @@ class VirtualDriver:
                 where a block ends.
             memory_bytes: what all requests that have started may hold together.
             service: what blocks really take; the profile if None.
+            correct: tell what launches took, so that predictions are corrected.
 
         Raises:
             ConfigError: a number makes no sense.
@@ -84,6 +87,7 @@ class VirtualDriver:
         self._retreat_ns = retreat_ns
         self._memory_bytes = memory_bytes
         self._free_bytes = memory_bytes
+        self._correct = correct
         self._service = service or (lambda t, b, n: profile[t].span_ns(b, b + 1, n))
         self._decider = Decider(policy, profile)
         self._lanes: list[Running | None] = [None] * lanes
@@ -133,11 +137,12 @@ class VirtualDriver:
         stopped: list[Stopped] = []
         gone: list[Waiting] = []
         finished: list[int] = []
+        ran: list[Ran] = []
         ask = False
         while self._events and self._events[0][0] == now:
             _, phase, _, what = heapq.heappop(self._events)
             if phase is _Phase.END:
-                ask |= self._end(now, what, stopped, finished)
+                ask |= self._end(now, what, stopped, finished, ran)
             elif phase is _Phase.ARRIVAL:
                 ask |= self._arrive(now, what, arrived)
             elif phase is _Phase.EXPIRY:
@@ -145,8 +150,16 @@ class VirtualDriver:
             else:
                 ask = True
         if ask:
-            change = Change(tuple(arrived.values()), tuple(stopped), tuple(gone), tuple(finished))
-            self._decide(now, change)
+            self._decide(
+                now,
+                Change(
+                    tuple(arrived.values()),
+                    tuple(stopped),
+                    tuple(gone),
+                    tuple(finished),
+                    ran=tuple(ran),
+                ),
+            )
 
     def _arrive(self, now: int, request: Request, arrived: dict[int, Request]) -> bool:
         if request.id in self._seen:
@@ -177,7 +190,12 @@ class VirtualDriver:
         return True
 
     def _end(
-        self, now: int, what: tuple[int, int], stopped: list[Stopped], finished: list[int]
+        self,
+        now: int,
+        what: tuple[int, int],
+        stopped: list[Stopped],
+        finished: list[int],
+        ran: list[Ran],
     ) -> bool:
         lane, version = what
         running = self._lanes[lane]
@@ -185,6 +203,8 @@ class VirtualDriver:
             return False
         done, done_ns = running.left_at()
         launch = running.launch
+        if self._correct and done and not done_ns and not running.before_ns:
+            ran.append(self._ran(now, running, done))
         self._lanes[lane] = None
         for pack in launch.pack.parts:
             place = pack.next_block + done
@@ -215,6 +235,16 @@ class VirtualDriver:
             )
         )
         return True
+
+    def _ran(self, now: int, running: Running, done: int) -> Ran:
+        pack = running.launch.pack
+        rows = [
+            sum(self._decider.running(n).request.rows for n in part.requests) for part in pack.parts
+        ]
+        company = any(other is not None and other is not running for other in self._lanes)
+        took = now - running.start_ns
+        resumed = running.overhead_ns > 0
+        return Ran.of(pack, done, rows, took, company=company, resumed=resumed)
 
     def _finish(self, now: int, request: Request, result: Result, reason: str) -> None:
         due = due_ns(request, self._profile)

@@ -44,9 +44,9 @@ def left_ns(waiting: Waiting, profile: Profile) -> int:
 
 
 def key_of(waiting: Waiting, profile: Profile, rank: Rank) -> Key:
-    """Give a request's place in the order."""
+    """Give a request's place in the order, by stated costs."""
     request = waiting.request
-    return (rank(waiting, profile), -request.priority, request.arrival_ns, request.id)
+    return (rank(waiting, profile.stated), -request.priority, request.arrival_ns, request.id)
 
 
 def absorb(view: View, state: Ranked, rank: Rank) -> Ranked:

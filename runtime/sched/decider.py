@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from fusec.ir.errors import VerifyError
+from fusec.runtime.sched.corrected import Correction
 from fusec.runtime.sched.policy import Policy
 from fusec.runtime.sched.profile import Profile
 from fusec.runtime.sched.records import Action, Launch, Reject
@@ -35,7 +36,7 @@ class Decider:
 
     def __init__(self, policy: Policy[Any], profile: Profile) -> None:
         self._policy = policy
-        self._profile = profile
+        self._correction = Correction.of(profile)
         self._state = policy.start
         self._known: dict[int, Waiting] = {}
         self._waiting: dict[int, Waiting] = {}
@@ -58,13 +59,14 @@ class Decider:
         self._rejected = {}
         self._absorb(change)
         shown = tuple(lanes)
+        busy = len(shown) > 1 and any(lane.pack is not None for lane in shown)
         view = View(
             now_ns=now_ns,
             change=change,
             waiting=MappingProxyType(self._waiting),
             lanes=shown,
             free_bytes=free_bytes,
-            profile=self._profile,
+            profile=self._correction.profile(company=busy),
         )
         actions, self._state = self._policy.decide(view, self._state)
         self._follow(actions)
@@ -92,15 +94,22 @@ class Decider:
 
     @property
     def profile(self) -> Profile:
-        """The costs as they are known by now."""
-        return self._profile
+        """The costs as they are known by now: stated ones, without corrections."""
+        return self._correction.stated
+
+    @property
+    def correction(self) -> Correction:
+        """What launches have shown of these costs."""
+        return self._correction
 
     def _absorb(self, change: Change) -> None:
         if change.costs:
-            self._profile = self._profile.having(
-                {new.template: new.cost for new in change.costs},
-                {new.model: new.template for new in change.costs},
-            )
+            costs = {new.template: new.cost for new in change.costs}
+            models = {new.model: new.template for new in change.costs}
+            stated = self._correction.stated.having(costs, models)
+            self._correction = self._correction.having(stated, costs)
+        for ran in change.ran:
+            self._correction = self._correction.after(ran)
         for entry in change.gone:
             self._waiting.pop(entry.request.id, None)
         for number in change.finished:

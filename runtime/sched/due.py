@@ -5,7 +5,8 @@
 Short work is due at a few times its own time, so that it rarely waits for something long; the
 longest is due soon after it could be done alone, so that being long costs it little. A due time
 that is no deadline orders work and is what attainment is counted against. It never rejects
-anything: who named no deadline still wants the answer.
+anything: who named no deadline still wants the answer. Solo times are stated ones, so that a due
+time is the same whenever it is asked for.
 """
 
 from fusec.runtime.sched.profile import Profile
@@ -18,6 +19,7 @@ def due_ns(request: Request, profile: Profile) -> int:
     """Give the time that a request is due."""
     if request.deadline_ns is not None:
         return request.deadline_ns
+    profile = profile.stated
     cost = profile[request.template]
     solo = cost.solo_ns if request.rows == 1 else cost.left_ns(0, request.rows)
     longest = max(solo, profile.longest_ns)

@@ -16,10 +16,11 @@ from fusec.ir.errors import ArtifactError, ConfigError, FusecError
 from fusec.ir.records import from_json, to_json
 from fusec.runtime.sched.decider import Decision
 from fusec.runtime.sched.profile import Profile
+from fusec.runtime.sched.ran import Ran, RanPart
 from fusec.runtime.sched.records import Launch, Pack, Preempt, Reject, Request, WakeAt
 from fusec.runtime.sched.view import Change, Lane, NewCost, Stopped, Waiting
 
-__all__ = ["Log", "log_lines", "read_log"]
+__all__ = ["Log", "decision_line", "log_lines", "read_log"]
 
 _RECORDS: dict[str, Any] = {
     kind.__name__: kind
@@ -31,6 +32,8 @@ _RECORDS: dict[str, Any] = {
         NewCost,
         Pack,
         Preempt,
+        Ran,
+        RanPart,
         Reject,
         Request,
         Stopped,
@@ -55,7 +58,12 @@ def log_lines(policy: str, profile: Profile, decisions: Iterable[Decision]) -> I
     header = {"fusec_log": _VERSION, "policy": policy, "profile": profile.to_json()}
     yield json.dumps(header, separators=(",", ":"))
     for decision in decisions:
-        yield json.dumps(to_json(decision), separators=(",", ":"))
+        yield decision_line(decision)
+
+
+def decision_line(decision: Decision) -> str:
+    """Give the line of one decision."""
+    return json.dumps(to_json(decision), separators=(",", ":"))
 
 
 def read_log(path: Path) -> Log:

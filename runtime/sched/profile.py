@@ -100,6 +100,7 @@ class Profile:
     """Time of blocks of several templates in one super-kernel, in percent of their sum."""
     longest_ns: int = field(init=False, compare=False)
     """The longest solo time of any template."""
+    _stated: "Profile | None" = field(init=False, default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check that models and templates fit."""
@@ -116,6 +117,11 @@ class Profile:
     def __getitem__(self, template: str) -> TemplateCost:
         """Give the costs of a template."""
         return self.templates[template]
+
+    @property
+    def stated(self) -> "Profile":
+        """The profile before corrections: by it are ranks and due times, which must not move."""
+        return self if self._stated is None else self._stated
 
     def having(self, templates: Mapping[str, TemplateCost], models: Mapping[str, str]) -> "Profile":
         """Give the profile with some costs, and models, new or in place of what it has."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fusec.runtime.sched.profile import Profile, TemplateCost
+from fusec.runtime.sched.ran import Ran
 from fusec.runtime.sched.records import Pack, Request
 
 __all__ = ["Change", "Lane", "NewCost", "Stopped", "View", "Waiting"]
@@ -96,6 +97,8 @@ class Change:
     """What ran to its end."""
     costs: tuple[NewCost, ...] = ()
     """What the profile says from this decision on."""
+    ran: tuple[Ran, ...] = ()
+    """What launches took that ended; predictions are corrected by it. See `corrected`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +113,4 @@ class View:
     free_bytes: int | None
     """For instances that start; None: enough."""
     profile: Profile
+    """Predictions, corrected by what ran."""

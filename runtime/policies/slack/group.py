@@ -34,7 +34,7 @@ class Group:
 
 def fresh_group(request: Request, base_ns: int, profile: Profile) -> Group:
     """Make a group of a request that never ran."""
-    left = profile[request.template].left_ns(0, request.rows)
+    left = profile.stated[request.template].left_ns(0, request.rows)
     rank = base_ns + 3 * left // 10
     return Group(
         requests=(request.id,),

@@ -20,7 +20,7 @@ def group_of(view: View, state: State, entry: Entry) -> Group | None:
     if waiting is None or waiting.stops:
         return None
     request = waiting.request
-    left = view.profile[request.template].left_ns(0, request.rows)
+    left = view.profile.stated[request.template].left_ns(0, request.rows)
     return fresh_group(request, entry.key[0] - 3 * left // 10, view.profile)
 
 

@@ -10,6 +10,8 @@ So the longer the queue, the more short work goes first: where there is too much
 be late in the same measure of time, and long work minds that least. A rank is a fixed time, so
 whoever waits gets to the front, however much short work keeps coming.
 
+All of it is by stated costs, not by corrected ones, which change while requests wait.
+
 What has run together stays together: a pack that stopped is one entry in the order.
 """
 
@@ -53,7 +55,8 @@ def newcomer(state: State, view: View, request: Request) -> Group:
     base = due_ns(request, view.profile)
     if request.deadline_ns is None and request.priority <= 0:
         running = sum(_rest_ns(view, lane) for lane in view.lanes) // max(1, len(view.lanes))
-        solo, longest = view.profile[request.template].solo_ns, view.profile.longest_ns
+        stated = view.profile.stated
+        solo, longest = stated[request.template].solo_ns, stated.longest_ns
         base += 2 * (total_work(state.order) + running) * min(solo, longest) // longest
     return fresh_group(request, base, view.profile)
 
@@ -138,7 +141,7 @@ def _rest(state: State, view: View, numbers: tuple[int, ...], was: Group) -> Sta
         requests = [view.waiting[n].request for n in numbers]
         was = merged([fresh_group(r, was.base_ns, view.profile) for r in requests])
     first = view.waiting[numbers[0]]
-    left = view.profile[was.template].left_ns(first.next_block, was.rows) - first.done_ns
+    left = view.profile.stated[was.template].left_ns(first.next_block, was.rows) - first.done_ns
     group = Group(
         requests=numbers,
         template=was.template,

@@ -45,13 +45,20 @@ class _Output:
 class Ports:
     """The inputs and outputs of one class of requests."""
 
-    def __init__(self, cls: Class, template: Template, rows: Sequence[int | None]) -> None:
+    def __init__(
+        self,
+        cls: Class,
+        template: Template,
+        rows: Sequence[int | None],
+        joins: Sequence[tuple[int, int]],
+    ) -> None:
         """Work out shapes.
 
         Args:
             cls: the class.
             template: of all its requests.
             rows: of each request in the class's order; None: the request runs whole.
+            joins: first and end of requests whose inputs and outputs have to lie together.
         """
         lowered, symbols = cls.binding.code.lowered, cls.binding.symbols
         self.cls, self.rows = cls, tuple(rows)
@@ -75,53 +82,46 @@ class Ports:
         first = np.repeat(np.asarray(cls.starts[:-1], dtype=np.int64), counts)
         self._part_of = np.repeat(np.arange(len(rows)), counts)
         self._step_in_part = self._steps - first
-        self.in_place = self._single or all(axis == 0 for axis in template.input_axes)
+        self._firsts = np.array(cls.starts, dtype=np.int64)
+        self._joins = tuple(joins)
+        self._in_place = self._single or all(axis == 0 for axis in template.input_axes)
         """Inputs can be read where the caller has them."""
 
-    def enter_addresses(self, block: np.ndarray, addresses: np.ndarray) -> None:
-        """Enter inputs that are read where they are.
-
-        Args:
-            block: the class's rows of the address tables.
-            addresses: [requests of the class, inputs].
-        """
-        for i, slot in enumerate(self.input_slots):
-            own = addresses[:, i]
-            if not self._single:
-                own = own[self._part_of] + self._step_in_part * self._input_bytes[i]
-            block[:, :, slot] = own
-
     def enter_inputs(
-        self, block: np.ndarray, requests: Sequence[Sequence[np.ndarray]], *, together: bool
+        self,
+        block: np.ndarray,
+        requests: Sequence[Sequence[np.ndarray]],
+        addresses: np.ndarray | None = None,
     ) -> list[np.ndarray]:
         """Enter addresses of all inputs.
 
         Args:
             block: the class's rows of the address tables.
             requests: inputs of each request in the class's order, C-contiguous.
-            together: some group spans requests, so that their inputs have to lie together.
+            addresses: [requests, inputs] of the same, if the caller has them already.
 
         Returns:
-            What must stay alive until the run ends.
+            What must stay alive until the run ends, the requests' own arrays left out.
         """
         held: list[np.ndarray] = []
         for i, slot in enumerate(self.input_slots):
-            size = self._input_bytes[i]
-            arrays = [
-                input_rows(given[i], self.input_axes[i], n or 1)
-                for given, n in zip(requests, self.rows, strict=True)
-            ]
-            if together and len(arrays) > 1:
-                arrays = [np.concatenate([a.reshape(-1) for a in arrays])]
-            held += arrays
-            if len(arrays) == 1:
-                block[:, :, slot] = arrays[0].ctypes.data + self._steps * size
+            if addresses is not None and self._in_place:
+                starts = addresses[:, i]
             else:
-                starts = np.array([a.ctypes.data for a in arrays], dtype=np.int64)
-                block[:, :, slot] = starts[self._part_of] + self._step_in_part * size
+                rows = [self._rows_of(requests, p, i) for p in range(len(self.rows))]
+                starts = np.array([a.ctypes.data for a in rows], dtype=np.int64)
+                held += rows
+            size = self._input_bytes[i]
+            for a, b in self._joins:
+                together = np.concatenate(
+                    [self._rows_of(requests, p, i).reshape(-1) for p in range(a, b)]
+                )
+                starts[a:b] = together.ctypes.data + size * (self._firsts[a:b] - self._firsts[a])
+                held.append(together)
+            self._enter(block, slot, starts, size)
         return held
 
-    def enter_outputs(self, block: np.ndarray, *, together: bool) -> list[Memory]:
+    def enter_outputs(self, block: np.ndarray) -> list[Memory]:
         """Allocate memory for every output, instances one after another, and enter addresses.
 
         Small answers of all requests share one block; a large one has memory of its own, so that
@@ -129,23 +129,44 @@ class Ports:
 
         Args:
             block: the class's rows of the address tables.
-            together: some group spans requests, so that their outputs have to lie together.
         """
         given: list[Memory] = []
         for slot, size, out in zip(
             self.output_slots, self._output_bytes, self._outputs, strict=True
         ):
-            if together or size < _OWN_MEMORY_BYTES or len(self.rows) == 1:
+            if size < _OWN_MEMORY_BYTES or len(self.rows) == 1:
                 memory = np.empty((self.cls.instances, *out.shape), dtype=out.dtype)
                 block[:, :, slot] = memory.ctypes.data + self._steps * size
                 given.append(memory)
                 continue
-            counts = np.diff(self.cls.starts).tolist()
-            own = [np.empty((n, *out.shape), dtype=out.dtype) for n in counts]
+            own = self._own_memory(out)
             starts = np.array([m.ctypes.data for m in own], dtype=np.int64)
-            block[:, :, slot] = starts[self._part_of] + self._step_in_part * size
+            self._enter(block, slot, starts, size)
             given.append(own)
         return given
+
+    def _rows_of(
+        self, requests: Sequence[Sequence[np.ndarray]], part: int, number: int
+    ) -> np.ndarray:
+        array = requests[part][number]
+        return input_rows(array, self.input_axes[number], self.rows[part] or 1)
+
+    def _enter(self, block: np.ndarray, slot: int, starts: np.ndarray, size: int) -> None:
+        if self._single:
+            block[:, :, slot] = starts
+        else:
+            block[:, :, slot] = starts[self._part_of] + self._step_in_part * size
+
+    def _own_memory(self, out: _Output) -> list[np.ndarray]:
+        """Allocate an output request by request; those that are joined get parts of one array."""
+        counts = np.diff(self.cls.starts).tolist()
+        own: list[np.ndarray] = []
+        for a, b in (*self._joins, (len(counts), len(counts))):
+            own += [np.empty((n, *out.shape), dtype=out.dtype) for n in counts[len(own) : a]]
+            if b > a:
+                together = np.empty((sum(counts[a:b]), *out.shape), dtype=out.dtype)
+                own += np.split(together, np.cumsum(counts[a : b - 1]))
+        return own
 
     def answers(self, outputs: Sequence[Memory]) -> list[tuple[np.ndarray, ...]]:
         """Give each request's outputs, rows joined along their batch axes."""

@@ -76,11 +76,9 @@ class BlockCall(Call):
 
     def enter(self, region: Region, inputs: Sequence[Sequence[np.ndarray]]) -> None:
         """Point tables at inputs, fresh outputs and an arena, which is kept by the caller."""
-        for numbers, ports, rows, together in zip(
-            self._parts, self._ports, self._blocks, self._together, strict=True
-        ):
-            self._held += ports.enter_inputs(rows, [inputs[p] for p in numbers], together=together)
-            self._outputs.append(ports.enter_outputs(rows, together=together))
+        for numbers, ports, rows in zip(self._parts, self._ports, self._blocks, strict=True):
+            self._held += ports.enter_inputs(rows, [inputs[p] for p in numbers])
+            self._outputs.append(ports.enter_outputs(rows))
         self._tables.settle(region)
         for job in self.jobs:
             job.words[Word.SCRATCH] = region.address + self._tables.scratch_start

@@ -14,7 +14,7 @@ from fusec.runtime.pool import Pool
 from fusec.runtime.tile.answers import Memory, Ports
 from fusec.runtime.tile.build import Program
 from fusec.runtime.tile.engine import Job, Status, Word
-from fusec.runtime.tile.layout import Arranged
+from fusec.runtime.tile.layout import Arranged, joins_of
 from fusec.runtime.tile.memory import ArenaPool
 from fusec.runtime.tile.tables import Tables
 
@@ -48,14 +48,10 @@ class Call:
         self.program = program
         self._tables = Tables(program)
         self._blocks = [self._tables.block(cls) for cls in program.classes]
-        self._ports = [
-            Ports(cls, template, own)
-            for cls, template, own in zip(program.classes, templates, rows, strict=True)
-        ]
         groups = [*program.chains, *(g for g, _ in program.cohorts)]
-        self._together = [
-            any(g.cls is cls and cls.part_of(g.start) != cls.part_of(g.stop - 1) for g in groups)
-            for cls in program.classes
+        self._ports = [
+            Ports(cls, template, own, joins_of(cls, groups))
+            for cls, template, own in zip(program.classes, templates, rows, strict=True)
         ]
         self._bound: Arranged | None = None
         self._parts: tuple[tuple[int, ...], ...] = ()
@@ -116,15 +112,13 @@ class Call:
         """
         held: list[np.ndarray] = []
         outputs = []
-        for numbers, where, ports, block, together in zip(
-            self._parts, self._positions, self._ports, self._blocks, self._together, strict=True
+        known = addresses if self._is_whole else None
+        for numbers, where, ports, block in zip(
+            self._parts, self._positions, self._ports, self._blocks, strict=True
         ):
-            if addresses is not None and self._is_whole and ports.in_place and not together:
-                ports.enter_addresses(block, addresses[where])
-            else:
-                given = [inputs[p] for p in numbers]
-                held += ports.enter_inputs(block, given, together=together)
-            outputs.append(ports.enter_outputs(block, together=together))
+            given = [inputs[p] for p in numbers]
+            held += ports.enter_inputs(block, given, None if known is None else known[where])
+            outputs.append(ports.enter_outputs(block))
         region = arenas.take(self._tables.n_bytes)
         try:
             self._tables.settle(region)

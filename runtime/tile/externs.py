@@ -8,7 +8,7 @@ import ctypes
 import itertools
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar, overload
+from typing import Protocol, TypeVar, overload
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from fusec.ir.dtypes import numpy_dtype
 from fusec.ir.stage import ExternCall, View
 from fusec.kernels.memory import Memory
 from fusec.runtime.tile.bind import Binding
-from fusec.runtime.tile.call import Call
 
 __all__ = ["KERNEL_TYPE", "Externs", "RunExtern"]
 
@@ -28,6 +27,14 @@ RunExtern = Callable[
 
 KERNEL_TYPE = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 8)
 """The type of a kernel, and of the callback that stands for extern stages."""
+
+
+class Served(Protocol):
+    """What runs as one: extern stages know it by its table of services."""
+
+    @property
+    def services(self) -> int:
+        """Address of the table."""
 
 
 class Externs:
@@ -53,7 +60,7 @@ class Externs:
             start = int(binding.code.word_starts[stage])
             binding.words[start : start + 2] = number, stage
 
-    def guard(self, call: Call, run: Callable[[], T]) -> T:
+    def guard(self, call: Served, run: Callable[[], T]) -> T:
         """Run, then raise what an extern stage raised meanwhile."""
         try:
             answers = run()

@@ -8,14 +8,14 @@ rows become one range, so that weights are read once.
 
 import bisect
 import itertools
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
 from fusec.ir.frozen import dataclass
 from fusec.runtime.tile.bind import Binding
 
-__all__ = ["Arranged", "Class", "Group", "Part", "arrange", "groups_of"]
+__all__ = ["Arranged", "Class", "Group", "Part", "arrange", "groups_of", "joins_of"]
 
 _TASK_NS = 200_000
 _HEAVY_WEIGHTS_BYTES = 1 << 18
@@ -122,6 +122,21 @@ def groups_of(cls: Class, workers: int) -> list[Group]:
         cuts = [start + i * (stop - start) // n for i in range(n + 1)]
         groups += [Group(cls, a, b, mixed, family) for a, b in itertools.pairwise(cuts)]
     return groups
+
+
+def joins_of(cls: Class, groups: Iterable[Group]) -> list[tuple[int, int]]:
+    """Give first and end of the requests of each group that spans several.
+
+    Rows of theirs are one range for some stages: inputs and outputs have to lie together.
+    """
+    spans = [(cls.part_of(g.start), cls.part_of(g.stop - 1) + 1) for g in groups if g.cls is cls]
+    joins: list[tuple[int, int]] = []
+    for a, b in sorted(span for span in spans if span[1] - span[0] > 1):
+        if joins and a < joins[-1][1]:
+            joins[-1] = (joins[-1][0], max(b, joins[-1][1]))
+        else:
+            joins.append((a, b))
+    return joins
 
 
 def _families(cls: Class) -> list[tuple[int, int]]:

@@ -57,3 +57,29 @@ def test_small_answers_share_a_block_and_large_ones_do_not() -> None:
     while root.base is not None:
         root = root.base
     assert root.nbytes == large["a"].nbytes
+
+
+def _root(array: np.ndarray) -> np.ndarray:
+    while array.base is not None:
+        array = array.base
+    return array
+
+
+def test_only_requests_of_one_group_get_memory_together() -> None:
+    """Two members with the same large weights run as one range of rows, the third on its own."""
+    import torch
+
+    torch.manual_seed(0)
+    one, other = (torch.nn.Linear(300, 1 << 15).eval() for _ in range(2))
+    members = {"a": one, "b": one, "c": other}
+    plan = fusec.compile(members, examples={"*": torch.zeros(1, 300)}, executor="cpu", threads=1)
+    rows = {n: np.random.default_rng(i).random((1, 300)) for i, n in enumerate(members)}
+    given = {n: x.astype(np.float32) for n, x in rows.items()}
+    alone = {n: plan.run({n: x})[n]["output"] for n, x in given.items()}
+    for _ in range(3):  # planned, remembered, remembered
+        answers = {n: out["output"] for n, out in plan.run(given).items()}
+        assert {n: x.tobytes() for n, x in answers.items()} == {
+            n: x.tobytes() for n, x in alone.items()
+        }
+        assert _root(answers["a"]) is _root(answers["b"])
+        assert _root(answers["a"]) is not _root(answers["c"])

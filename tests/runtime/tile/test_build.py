@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from fusec.runtime.tile.bind import Binding
 from fusec.runtime.tile.build import Program, build
-from fusec.runtime.tile.layout import Part, arrange, groups_of
+from fusec.runtime.tile.layout import Part, arrange, groups_of, joins_of
 from fusec.runtime.tile.tables import Tables
 
 STEPS = st.builds(
@@ -236,3 +237,19 @@ def test_lists_of_one_shape() -> None:
     assert len(shapes) == 1
     assert arrange([Part(binding, weights[0], 2)] * 2).shape not in shapes
     assert arrange([Part(binding, w, n) for n, w in enumerate(weights[:2], 1)]).shape not in shapes
+
+
+@given(_parts(), st.sampled_from([1, 2, 3]))
+@settings(deadline=None)
+def test_joins_are_the_requests_of_groups_that_span_several(
+    parts: list[Part], workers: int
+) -> None:
+    for cls in arrange(parts).classes:
+        groups = groups_of(cls, workers)
+        joins = joins_of(cls, groups)
+        assert all(a < b for a, b in joins)
+        assert all(end <= start for (_, end), (start, _) in pairwise(joins))
+        for group in groups:
+            first, last = cls.part_of(group.start), cls.part_of(group.stop - 1)
+            within = [(a, b) for a, b in joins if a <= first and last < b]
+            assert len(within) == 1 or first == last

@@ -23,7 +23,12 @@ from fusec.ir.errors import ArtifactError, ConfigError
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["replacing"]
+__all__ = ["BLOCK_BYTES", "replacing"]
+
+
+BLOCK_BYTES = 1 << 21
+"""Written at once. What is written in blocks of a huge page, each at a multiple of it, lies in huge
+pages of the file cache, and whoever maps the file has them too: fewer faults, fewer lookups."""
 
 
 @contextmanager
@@ -80,7 +85,7 @@ def _create(folder: Path, prefix: str) -> tuple[Path, BinaryIO]:
     """Make and lock a temporary file."""
     while True:
         temporary = folder / f"{prefix}{os.urandom(8).hex()}.tmp"
-        file = open(temporary, "xb")  # noqa: SIM115  # the caller closes it
+        file = open(temporary, "xb", BLOCK_BYTES)  # noqa: SIM115  # the caller closes it
         try:
             _lock(file)
         except BlockingIOError:

@@ -5,7 +5,8 @@
  "kinds": [[TensorSpec, Layout]], "weights": [[hash, offset, length, number of its kind]],
  "sums": [checksum of each section of the weights' bytes],
  "executor": Executor, "threads": 2, "weight_storage": WeightStorage or null,
- "profile": ..., "explain": ...}
+ "profile": ..., "explain": ...,
+ "device": see `device`; only there in plans that carry code for graphics cards}
 
 Offsets count from the first weight, so the manifest does not depend on its own length. Pairs,
 not objects, so that order is kept and any name, the empty one too, is just data.
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from fusec.artifact.layout import align
 from fusec.artifact.sums import section_sums
+from fusec.ir.device import DeviceCode
 from fusec.ir.errors import ArtifactError
 from fusec.ir.frozen import dataclass
 from fusec.ir.plan import Executor, Form, Member, PlanData, Structure, Variant, WeightStorage
@@ -63,6 +65,7 @@ _RECORDS = {
 }
 _TABLES = ("templates", "forms", "structures", "members")
 _SETTINGS = ("executor", "threads", "weight_storage")
+_DEVICE = "device"
 _PARTS = (*_TABLES, "kinds", "weights", "sums", *_SETTINGS, "profile", "explain")
 
 
@@ -91,6 +94,8 @@ class Manifest:
     weight_storage: object
     profile: Json
     explain: Json
+    device: Json
+    """Not even built: it takes knowledge of cards, which few plans need."""
 
 
 def weight_table(plan: PlanData) -> dict[str, Entry]:
@@ -103,16 +108,22 @@ def weight_table(plan: PlanData) -> dict[str, Entry]:
     return table
 
 
-def data_pieces(plan: PlanData) -> Iterator[memoryview | bytes]:
-    """Give all that follows the manifest: weights, and zeros between them."""
+def data_pieces(plan: PlanData, device: Sequence[DeviceCode] = ()) -> Iterator[memoryview | bytes]:
+    """Give all that follows the manifest: weights, device code, and zeros between them."""
     end = 0
     for entry, blob in zip(weight_table(plan).values(), plan.weights.values(), strict=True):
         yield bytes(entry.offset - end)
         yield blob.data
         end = entry.offset + entry.length
+    if device:
+        from fusec.artifact.device import code_pieces
+
+        yield from code_pieces(device, end)
 
 
-def encode(plan: PlanData, *, profile: Json, explain: Json) -> bytes:
+def encode(
+    plan: PlanData, *, profile: Json, explain: Json, device: Sequence[DeviceCode] = ()
+) -> bytes:
     """Give the manifest of a plan; equal plans give equal bytes.
 
     Raises:
@@ -127,13 +138,18 @@ def encode(plan: PlanData, *, profile: Json, explain: Json) -> bytes:
         **{t: [[k, to_json(v)] for k, v in getattr(plan, t).items()] for t in _TABLES},
         "kinds": [[to_json(spec), to_json(layout)] for spec, layout in kinds],
         "weights": [[key, e.offset, e.length, kinds[e.spec, e.layout]] for key, e in weights],
-        "sums": [*section_sums(data_pieces(plan))],
+        "sums": [*section_sums(data_pieces(plan, device))],
         "executor": to_json(plan.executor),
         "threads": plan.threads,
         "weight_storage": to_json(plan.weight_storage),
         "profile": profile,
         "explain": explain,
     }
+    if device:
+        from fusec.artifact.device import encode_device
+
+        end = max((e.offset + e.length for _, e in weights), default=0)
+        data[_DEVICE] = encode_device(device, end)
     return json.dumps(data, separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -158,7 +174,7 @@ def decode(data: Json) -> Manifest:
     Raises:
         ArtifactError: a part is missing, unknown, of another kind, or nested too deep.
     """
-    if not isinstance(data, dict) or data.keys() != set(_PARTS):
+    if not isinstance(data, dict) or data.keys() - {_DEVICE} != set(_PARTS):
         raise ArtifactError(f"manifest does not have exactly the parts {', '.join(_PARTS)}")
     try:
         return Manifest(
@@ -173,6 +189,7 @@ def decode(data: Json) -> Manifest:
             weight_storage=_record(data["weight_storage"]),
             profile=data["profile"],
             explain=data["explain"],
+            device=data.get(_DEVICE),
         )
     except RecursionError:
         raise ArtifactError("records are nested too deep") from None

@@ -4,6 +4,7 @@ import mmap
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from fusec.artifact.body import Flaw
@@ -11,6 +12,7 @@ from fusec.artifact.check import check_plan
 from fusec.artifact.layout import FORMAT, HEADER_BYTES, MAGIC, Header, align
 from fusec.artifact.manifest import Entry, Manifest, decode, parse
 from fusec.artifact.sums import SECTION_BYTES, differing
+from fusec.ir.device import DeviceCode
 from fusec.ir.errors import ArtifactError
 from fusec.ir.frozen import dataclass
 from fusec.ir.plan import Blob, PlanData, blob_hash
@@ -29,6 +31,8 @@ class PlanFile:
     plan: PlanData
     profile: Json
     explain: Json
+    device: tuple[DeviceCode, ...] = ()
+    """Code for graphics cards."""
 
 
 def read_plan(path: str | os.PathLike[str], *, verify: bool = True) -> PlanData:
@@ -61,7 +65,10 @@ def read_plan_file(path: str | os.PathLike[str], *, verify: bool = True) -> Plan
         header = _check_header(view)
         manifest = decode(parse(bytes(view[HEADER_BYTES : HEADER_BYTES + header.manifest_bytes])))
         data = view[header.data_start :]
-        blobs = _blobs(manifest.weights, data)
+        blobs, end = _blobs(manifest.weights, data)
+        device, end = _device(manifest.device, data, end, verify)
+        if end != len(data):
+            raise ArtifactError(f"{len(data) - end} bytes belong to no weight")
         plan = _plan(manifest, blobs)
         check_plan(plan)
         if verify:
@@ -69,7 +76,7 @@ def read_plan_file(path: str | os.PathLike[str], *, verify: bool = True) -> Plan
     except (ArtifactError, Flaw) as e:
         # A file does not decide how long a message is.
         raise ArtifactError(f"{path}: {str(e)[:500]}") from e
-    return PlanFile(plan=plan, profile=manifest.profile, explain=manifest.explain)
+    return PlanFile(plan=plan, profile=manifest.profile, explain=manifest.explain, device=device)
 
 
 def _map(path: str | os.PathLike[str]) -> memoryview:
@@ -81,7 +88,10 @@ def _map(path: str | os.PathLike[str]) -> memoryview:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise ArtifactError(f"{path}: the file is empty")
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with suppress(AttributeError, OSError):  # a kernel without huge pages
+            mapped.madvise(mmap.MADV_HUGEPAGE)
+        return memoryview(mapped)
     except OSError as e:
         raise ArtifactError(f"{path}: {e.strerror or e}") from e
     except ValueError as e:
@@ -113,8 +123,11 @@ def _check_header(view: memoryview) -> Header:
     return header
 
 
-def _blobs(table: Mapping[str, Entry], data: memoryview) -> dict[str, Blob]:
-    """Give each weight its part of the mapping; they lie one after another, without gaps."""
+def _blobs(table: Mapping[str, Entry], data: memoryview) -> tuple[dict[str, Blob], int]:
+    """Give each weight its part of the mapping, and where the last one ends.
+
+    They lie one after another, without gaps.
+    """
     blobs: dict[str, Blob] = {}
     end = 0
     for key, entry in table.items():
@@ -124,9 +137,23 @@ def _blobs(table: Mapping[str, Entry], data: memoryview) -> dict[str, Blob]:
         if end > len(data):
             raise ArtifactError(f"weight {key}: ends at byte {end} of {len(data)}")
         blobs[key] = Blob(entry.spec, data[entry.offset : end], entry.layout)
-    if end != len(data):
-        raise ArtifactError(f"{len(data) - end} bytes belong to no weight")
-    return blobs
+    return blobs, end
+
+
+def _device(
+    section: Json, data: memoryview, end: int, verify: bool
+) -> tuple[tuple[DeviceCode, ...], int]:
+    """Give the device code, and where it ends."""
+    if section is None:
+        return (), end
+    from fusec.artifact.device import check_device, decode_device
+
+    try:
+        device, end = decode_device(section, data, end)
+        check_device(device, verify=verify)
+    except RecursionError:
+        raise ArtifactError("device records are nested too deep") from None
+    return device, end
 
 
 def _plan(manifest: Manifest, blobs: Mapping[str, Blob]) -> PlanData:

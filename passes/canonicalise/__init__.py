@@ -25,10 +25,13 @@ from fusec.passes.canonicalise import (
     attention,
     batch_norm,
     convolution,
+    einsum,
     group_norm,
     indexing,
     linear,
     norm,
+    padding,
+    plain,
     recurrent,
     reduction,
     scalars,
@@ -46,7 +49,7 @@ __all__ = ["PIPELINE", "canonicalise"]
 
 SPELLING: Final = (
     *spelling.RULES, *shapes.RULES, *scalars.RULES, *reduction.RULES, *indexing.RULES,
-    *recurrent.RULES,
+    *recurrent.RULES, *plain.RULES, *padding.RULES, *einsum.RULES,
 )  # fmt: skip
 RAISING: Final = (*activation.RULES, *norm.RULES, *group_norm.RULES, *batch_norm.RULES)
 PRODUCTS: Final = (*attention.RULES, *linear.RULES, *convolution.RULES)

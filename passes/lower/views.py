@@ -104,6 +104,17 @@ def _select(low: Lowering, row: Row) -> Value:
     )
 
 
+def _unfold(low: Lowering, row: Row) -> Value:
+    """See windows along an axis, each along a new last one; they may overlap."""
+    view = low.view(row.args[0])
+    axis, _, step = low.ints(row.args[1:4])
+    axis %= len(view.shape)
+    shape = _shape(low, row)
+    strides = list(view.strides)
+    strides[axis] = strides[axis] * step
+    return View(view.slot, view.dtype, shape, (*strides, view.strides[axis]), view.offset)
+
+
 def _pieces(low: Lowering, row: Row) -> Value:
     """Split in pieces along an axis, as the results' shapes say."""
     view = low.view(row.args[0])
@@ -156,6 +167,7 @@ RULES: Mapping[str, Rule] = {
     "aten.expand.default": _expand,
     "aten.slice.Tensor": _slice,
     "aten.select.int": _select,
+    "aten.unfold.default": _unfold,
     "aten.split.Tensor": _pieces,
     "aten.split_with_sizes.default": _pieces,
     "aten.chunk.default": _pieces,

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
         ImportFailed,
         KernelError,
         MergeError,
+        Rejected,
         UnsupportedError,
         VerifyError,
     )
     from fusec.plan import Plan
+    from fusec.serving import Runtime
 
 __all__ = [
     "ArtifactError",
@@ -26,6 +28,8 @@ __all__ = [
     "KernelError",
     "MergeError",
     "Plan",
+    "Rejected",
+    "Runtime",
     "UnsupportedError",
     "VerifyError",
     "__version__",
@@ -40,6 +44,7 @@ _HOMES = {
     "load": "fusec.api",
     "Plan": "fusec.plan",
     "Explanation": "fusec.explain",
+    "Runtime": "fusec.serving",
 }
 
 

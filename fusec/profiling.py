@@ -26,7 +26,7 @@ from fusec.runtime.roofline import Machine, measure_machine
 from fusec.runtime.tile.bind import Binding
 from fusec.runtime.tile.executor import NativeExecutor, Wanted
 
-__all__ = ["extents_of", "profile_plan"]
+__all__ = ["extents_of", "inputs_of_ones", "profile_plan"]
 
 _LEAST_RUNS = 5
 _MOST_MEMBERS = 256
@@ -84,7 +84,7 @@ def _profile(
     template = choices[0].template
     extents = extents_of(template)
     prepared = executor.prepare([Wanted(choice, 1, extents) for choice in choices])
-    inputs = [_inputs(template, extents)] * len(choices)
+    inputs = [inputs_of_ones(template, extents)] * len(choices)
     binding = executor.binding(template, extents)
     times: list[list[float]] = [[] for _ in binding.code.stages]
     end = time.monotonic() + seconds
@@ -121,7 +121,7 @@ def _cost(
     )
 
 
-def _inputs(template: Template, extents: Mapping[str, int]) -> tuple[np.ndarray, ...]:
+def inputs_of_ones(template: Template, extents: Mapping[str, int]) -> tuple[np.ndarray, ...]:
     """Make up inputs of one row: ones, which are an index, a mask and a number."""
     arrays = []
     for spec in template.inputs:

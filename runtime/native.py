@@ -14,7 +14,17 @@ from fusec.runtime.arrays import Array, array_of, tensor_of_array, widened
 from fusec.runtime.request import Choice, Request
 from fusec.runtime.tile.executor import Prepared, Wanted
 
-__all__ = ["Answers", "Planned", "ThroughNative", "TileExecutor", "WholeRequests"]
+__all__ = [
+    "Answers",
+    "Planned",
+    "ThroughNative",
+    "TileExecutor",
+    "WholeRequests",
+    "given_back",
+    "inputs_of",
+    "no_rows",
+    "wanted_of",
+]
 
 Answers = list[tuple[np.ndarray, ...]]
 
@@ -89,13 +99,13 @@ class ThroughNative:
             UnsupportedError: PyTorch runs one of the models whole, or the executor cannot trace.
         """
         apart = [r.target.name for r in requests if not self._has_stages(r.choice.template)]
-        planned = self.executor.prepare(list(map(_wanted, requests)))
+        planned = self.executor.prepare(list(map(wanted_of, requests)))
         if apart or not isinstance(planned, Prepared):
             raise UnsupportedError(f"{', '.join(apart) or 'this executor'}: nothing to trace")
-        traced = planned.trace(list(map(_inputs, requests)))
+        traced = planned.trace(list(map(inputs_of, requests)))
         return TracedRun(
             [
-                _given(r, _no_rows(r, o) if r.rows == 0 else o)
+                given_back(r, no_rows(r, o) if r.rows == 0 else o)
                 for r, o in zip(requests, traced.answers, strict=True)
             ],
             traced.events,
@@ -123,17 +133,17 @@ class ThroughNative:
             if not self._has_stages(request.choice.template):
                 others.append(i)
             elif request.rows == 0 and None not in request.choice.template.output_axes:
-                answers[i] = _given(request, _no_rows(request, ()))
+                answers[i] = given_back(request, no_rows(request, ()))
             else:
                 own.append(i)
         planned = None
         if own:
             mine = [requests[i] for i in own]
-            planned = self.executor.prepare(list(map(_wanted, mine)))
-            outputs = planned.run(list(map(_inputs, mine)))
+            planned = self.executor.prepare(list(map(wanted_of, mine)))
+            outputs = planned.run(list(map(inputs_of, mine)))
             for i, request, output in zip(own, mine, outputs, strict=True):
-                joined = _no_rows(request, output) if request.rows == 0 else output
-                answers[i] = _given(request, joined)
+                joined = no_rows(request, output) if request.rows == 0 else output
+                answers[i] = given_back(request, joined)
         if others:
             given = self._others.run([requests[i] for i in others])
             for i, answer in zip(others, given, strict=True):
@@ -141,11 +151,13 @@ class ThroughNative:
         return answers, planned if len(own) == len(requests) else None
 
 
-def _wanted(request: Request) -> Wanted:
+def wanted_of(request: Request) -> Wanted:
+    """Give who is to run; of no rows, one."""
     return Wanted(request.choice, 1 if request.rows == 0 else request.rows, request.extents)
 
 
-def _inputs(request: Request) -> tuple[np.ndarray, ...]:
+def inputs_of(request: Request) -> tuple[np.ndarray, ...]:
+    """Give inputs as native code takes them; in place of no rows, one of zeros."""
     if request.rows != 0:
         return tuple(map(array_of, request.inputs))
     # An output that is the same whatever the rows is there without any: ask with zeros.
@@ -160,7 +172,7 @@ def _one_of_zeros(array: np.ndarray, axis: int) -> np.ndarray:
     return np.zeros([1 if i == axis else n for i, n in enumerate(array.shape)], array.dtype)
 
 
-def _no_rows(request: Request, outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+def no_rows(request: Request, outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     """Give outputs of zero rows; those without a batch axis as they came out."""
     template = request.choice.template
     empty = []
@@ -174,7 +186,7 @@ def _no_rows(request: Request, outputs: Sequence[np.ndarray]) -> tuple[np.ndarra
     return tuple(empty)
 
 
-def _given(request: Request, outputs: Sequence[np.ndarray]) -> tuple[Array, ...]:
+def given_back(request: Request, outputs: Sequence[np.ndarray]) -> tuple[Array, ...]:
     """Give answers in the caller's kind of array."""
     specs = request.choice.template.outputs
     if request.wants_numpy:

@@ -39,3 +39,17 @@ class KernelError(FusecError):
 
 class VerifyError(FusecError):
     """An invariant of fusec itself is broken: a bug in fusec, not in the user's model."""
+
+
+class Rejected(FusecError):
+    """A request was not served. Raised by the future of it, never by who submits."""
+
+    def __init__(self, reason: str, result: str = "rejected") -> None:
+        """Say why.
+
+        Args:
+            reason: for a person.
+            result: "rejected" by the policy, "expired" or "full".
+        """
+        super().__init__(f"{result}: {reason}")
+        self.reason, self.result = reason, result

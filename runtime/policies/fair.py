@@ -76,7 +76,7 @@ def fair(base: Policy[Any], weights: Mapping[str, int] | None = None) -> Policy[
             free = [lane for lane in free if lane.index not in taken]
         return tuple(actions), Shares(tenants, level, lanes)
 
-    return Policy(f"fair:{base.name}", Shares(), decide)
+    return Policy(f"fair:{base.name}", Shares(), decide, base.preempts)
 
 
 def _offer(

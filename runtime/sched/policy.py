@@ -19,3 +19,5 @@ class Policy(Generic[S]):
     name: str
     start: S
     decide: Callable[[View, S], tuple[tuple[Action, ...], S]]
+    preempts: bool = False
+    """It may stop what runs in the middle of a block, so whoever asks may do so beforehand."""

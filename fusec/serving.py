@@ -1,0 +1,396 @@
+"""The runtime: one process, one plan, many tenants, and a policy that says who runs next.
+
+with fusec.Runtime(plan) as rt:
+    future = rt.submit("cat", x, tenant="ann", deadline_ms=20)
+    answer = future.result()            # or await rt.infer("cat", x)
+    tick = rt.submit_many({"cat": x, "dog": x})
+
+submit (any thread) -> inbox -> scheduler thread: policy -> lanes (threads, workers) -> futures
+"""
+
+import asyncio
+import itertools
+import math
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from time import monotonic_ns
+from types import TracebackType
+from typing import Any, Self
+
+from fusec.ir.errors import ConfigError, FusecError, Rejected, VerifyError
+from fusec.plan import Plan
+from fusec.runtime.drivers.real import RealDriver
+from fusec.runtime.drivers.work import Arrival, Event, Left
+from fusec.runtime.lanes.cpu import CpuLane
+from fusec.runtime.policies.table import find_policy
+from fusec.runtime.sched.policy import Policy
+from fusec.runtime.sched.profile import Profile
+from fusec.runtime.sched.records import Request, Result
+from fusec.runtime.sched.view import NewCost
+from fusec.runtime.serving.answer import Answer, Courier
+from fusec.runtime.serving.items import Item, Ticket
+from fusec.runtime.serving.journal import Journal
+from fusec.runtime.serving.reading import Reader
+from fusec.runtime.serving.stats import Stats
+from fusec.runtime.serving.watch import Watcher
+from fusec.serving_setup import Setup, set_up
+
+__all__ = ["Runtime"]
+
+_MOST_DEADLINE_MS = 1e12
+_CLOSED = "the runtime was closed"
+
+
+class Runtime:
+    """Serves requests of a plan's models. Safe to use from any number of threads.
+
+    Models may be added to the plan, replaced and removed meanwhile: each answer comes wholly from
+    the weights that its model had when it was asked.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        policy: str | Policy[Any] = "slack",
+        *,
+        lanes: int = 1,
+        memory_budget: int | None = None,
+        queue_limit: int = 10_000,
+        preempt_ms: float = 10.0,
+        max_batch: int = 64,
+        profile: Profile | None = None,
+        measure_s: float = 0.5,
+        log: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Start serving.
+
+        Args:
+            plan: whose models.
+            policy: who runs next: "slack" (deadlines, batches, preemption), "fair" (the same under
+                equal shares of device time for each tenant), or another of `fusec simulate`.
+            lanes: how many launches run at once; they share the plan's threads.
+            memory_budget: bytes that all requests that have started may hold together.
+            queue_limit: requests that may wait; while so many do, others are refused at once.
+            preempt_ms: how long a block of one request should take at most. What runs can be
+                stopped within a block as well; blocks are where other requests may join.
+            max_batch: rows of one template that may run together.
+            profile: costs of the templates, as a runtime measured them; None measures them now.
+            measure_s: for measuring all templates, about.
+            log: file for the decisions; `fusec replay` takes it.
+
+        Raises:
+            ConfigError: no such policy, a number that makes no sense, or no way to write the log.
+        """
+        chosen = find_policy(policy) if isinstance(policy, str) else policy
+        _check(lanes, queue_limit, memory_budget, max_batch, preempt_ms)
+        self._inbox: SimpleQueue[Event | None] = SimpleQueue()
+        self._setup: Setup = set_up(
+            plan,
+            lanes=lanes,
+            preempt_ns=round(preempt_ms * 1e6),
+            max_batch=max_batch,
+            profile=profile,
+            measure_s=measure_s,
+        )
+        self._courier = Courier()
+        self._reader = Reader(self._setup.target, self._setup.costs.kind, self._courier)
+        costs = self._setup.profile
+        self._journal = None if log is None else Journal(Path(log), chosen.name, costs)
+        self._watch = Watcher(self._journal)
+        self._lanes = [
+            CpuLane(i, self._setup.engine, pool, self._setup.workers, self._inbox.put)
+            for i, pool in enumerate(self._setup.pools)
+        ]
+        self._driver = RealDriver(
+            self._watch.timed(chosen),
+            costs,
+            self._lanes,
+            self._watch,
+            queue_limit=queue_limit,
+            memory_bytes=memory_budget,
+            retreats=self._setup.costs.retreats,
+        )
+        self._numbers = itertools.count()
+        self._memory_budget = memory_budget
+        self._lock = threading.Lock()
+        self._closed = False
+        self._broken: BaseException | None = None
+        self._process = os.getpid()
+        self._thread = threading.Thread(target=self._main, name="fusec-scheduler", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self,
+        model: str,
+        inputs: Any,
+        *,
+        tenant: str | None = None,
+        deadline_ms: float | None = None,
+        priority: int = 0,
+    ) -> "Future[dict[str, Any]]":
+        """Ask for one answer; comes back at once.
+
+        Args:
+            model: name of a model.
+            inputs: as for `Plan.run`; they are copied.
+            tenant: who asks; shares of device time are kept by it.
+            deadline_ms: from now on; an answer after it is worth nothing. None: it is due at a few
+                times what it takes, and never refused for being late.
+            priority: of two that are due alike, the higher one goes first.
+
+        Returns:
+            A future of {output name: array}. Its `result` raises ConfigError for inputs that do not
+            fit, KernelError for values that a model refuses, and Rejected, with the reason, for
+            what was not served. `cancel` works until the answer is there.
+
+        Raises:
+            ConfigError: a deadline, tenant or priority that is none.
+        """
+        return self.submit_many(
+            {model: inputs}, tenant=tenant, deadline_ms=deadline_ms, priority=priority
+        )[model]
+
+    def submit_many(
+        self,
+        requests: Mapping[str, Any],
+        *,
+        tenant: str | None = None,
+        deadline_ms: float | None = None,
+        priority: int = 0,
+    ) -> "dict[str, Future[dict[str, Any]]]":
+        """Ask for answers of many models that belong together, a tick; cheaper than one by one.
+
+        Those of one template are scheduled as one request: they start together, and are refused
+        together. A bad one fails alone.
+
+        Args:
+            requests: model name -> inputs.
+            tenant: see `submit`.
+            deadline_ms: of all of them.
+            priority: see `submit`.
+
+        Raises:
+            ConfigError: see `submit`, or `requests` is no mapping.
+        """
+        now = monotonic_ns()
+        deadline_ns = _deadline(now, deadline_ms)
+        if isinstance(priority, bool) or not isinstance(priority, int):
+            raise ConfigError(f"priority is {priority!r}, wanted a whole number")
+        if tenant is not None and not isinstance(tenant, str):
+            raise ConfigError(f"tenant is {tenant!r}, wanted a string")
+        if not isinstance(requests, Mapping):
+            raise ConfigError(
+                f"submit_many takes a mapping from model name to inputs, got "
+                f"{type(requests).__name__}"
+            )
+        futures, items = self._reader.read(requests)
+        for group in items:
+            self._send(group, tenant or "", now, deadline_ns, priority)
+        return futures
+
+    async def infer(
+        self,
+        model: str,
+        inputs: Any,
+        *,
+        tenant: str | None = None,
+        deadline_ms: float | None = None,
+        priority: int = 0,
+    ) -> dict[str, Any]:
+        """Ask for one answer, as `submit` does, and await it; a cancelled task cancels it."""
+        future = self.submit(
+            model, inputs, tenant=tenant, deadline_ms=deadline_ms, priority=priority
+        )
+        answer: dict[str, Any] = await asyncio.wrap_future(future)
+        return answer
+
+    def stats(self) -> Stats:
+        """Give what was counted since the start."""
+        return self._watch.stats(self._driver, self._setup.engine.shapes)
+
+    def profile(self) -> Profile:
+        """Give the costs that the policy goes by, templates that joined later included."""
+        return self._driver.profile
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Wait until all that was submitted has ended.
+
+        Args:
+            timeout: in seconds; None waits for ever.
+
+        Returns:
+            Whether it has.
+        """
+        return self._watch.wait_idle(timeout)
+
+    def close(self, *, drain: bool = True, timeout: float | None = None) -> None:
+        """Stop serving. Closing twice is fine.
+
+        Args:
+            drain: answer what was submitted before; else what waits is rejected, and what runs
+                stops.
+            timeout: in seconds, for draining; what is left then is rejected.
+        """
+        if os.getpid() != self._process:
+            return
+        with self._lock:
+            self._closed = True
+        if drain and self._broken is None:
+            self._watch.wait_idle(timeout)
+        self._inbox.put(None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close(drain=error is None)
+
+    def _send(
+        self, items: Sequence[Item], tenant: str, now: int, deadline_ns: int | None, priority: int
+    ) -> None:
+        """Put the items of one template in the inbox, in as few tickets as memory allows."""
+        name = items[0].kind.name
+        known = self._driver.profile.templates.get(name)
+        cost = known or self._setup.costs.new(name)
+        step = len(items)
+        if self._memory_budget is not None and cost.bytes_per_instance:
+            step = max(1, self._memory_budget // (2 * cost.bytes_per_instance))
+        for start in range(0, len(items), step):
+            ticket = Ticket(next(self._numbers), items[start : start + step])
+            request = Request(
+                id=ticket.number,
+                model=items[start].request.target.name,
+                template=name,
+                tenant=tenant,
+                arrival_ns=now,
+                deadline_ns=deadline_ns,
+                rows=max(1, round(sum([i.instances * i.kind.units for i in ticket.items]))),
+                priority=priority,
+            )
+            told = () if known else (NewCost.of(name, request.model, cost),)
+            if self._take(Arrival(request, ticket, told), ticket):
+                self._driver.nudge(request, now)
+
+    def _take(self, arrival: Arrival, ticket: Ticket) -> bool:
+        """Put a ticket in the inbox; or end it here where nobody serves it."""
+        if os.getpid() != self._process:
+            reason: FusecError = Rejected("this process was forked; make a Runtime in the child")
+            ticket.fail(reason)
+            ticket.settle()
+            return False
+        left = partial(self._inbox.put, Left(ticket.number))
+        for item in ticket.items:
+            assert isinstance(item.future, Answer)
+            item.future.left = left
+        with self._lock:
+            if self._broken is not None:
+                reason = _broke(self._broken)
+            elif self._closed:
+                reason = Rejected(_CLOSED)
+            elif self._driver.book.full(self._inbox.qsize()):
+                reason = Rejected("too many requests wait already", str(Result.FULL))
+            else:
+                self._watch.submitted(ticket.size)
+                self._inbox.put(arrival)
+                return True
+        result = reason.result if isinstance(reason, Rejected) else str(Result.FAILED)
+        self._watch.refused(ticket.size, result, str(reason))
+        ticket.fail(reason)
+        ticket.settle()
+        return False
+
+    def _main(self) -> None:
+        """Be the scheduler."""
+        try:
+            wake: int | None = None
+            closing = False
+            while not closing:
+                events, closing = self._next(wake)
+                wake = self._driver.turn(monotonic_ns(), events)
+        except BaseException as e:  # noqa: BLE001  (whoever waits is told)
+            self._end(_broke(e), e)
+        else:
+            self._end(Rejected(_CLOSED), None)
+
+    def _next(self, wake: int | None) -> tuple[list[Event], bool]:
+        """Wait for events, or for a time."""
+        events: list[Event] = []
+        closing = False
+        try:
+            timeout = None if wake is None else max(0.0, (wake - monotonic_ns()) / 1e9)
+            event = self._inbox.get(timeout=timeout)
+            while True:
+                if event is None:
+                    closing = True
+                else:
+                    events.append(event)
+                event = self._inbox.get_nowait()
+        except Empty:
+            return events, closing
+
+    def _end(self, reason: FusecError, problem: BaseException | None) -> None:
+        """End everything: nobody may wait for an answer that will not come."""
+        with self._lock:
+            self._closed, self._broken = True, problem
+        for lane in self._lanes:
+            lane.stop(within_block=True)
+        for lane in self._lanes:
+            lane.close()
+        left = [task for task in self._driver.book.tasks.values() if isinstance(task, Ticket)]
+        while True:
+            try:
+                event = self._inbox.get_nowait()
+            except Empty:
+                break
+            if isinstance(event, Arrival) and isinstance(event.task, Ticket):
+                left.append(event.task)
+        self._watch.abandoned(left, reason)
+        self._courier.close()
+        if self._journal is not None:
+            self._journal.close()
+        self._setup.close()
+
+
+def _broke(problem: BaseException) -> FusecError:
+    """Say that nobody serves any more, and why."""
+    error = VerifyError(
+        f"serving ended by a fault of fusec or of a policy: {type(problem).__name__}: {problem}"
+    )
+    error.__cause__ = problem
+    return error
+
+
+def _deadline(now_ns: int, deadline_ms: float | None) -> int | None:
+    if deadline_ms is None:
+        return None
+    good = isinstance(deadline_ms, int | float) and not isinstance(deadline_ms, bool)
+    if not good or math.isnan(deadline_ms) or abs(deadline_ms) > _MOST_DEADLINE_MS:
+        raise ConfigError(
+            f"deadline_ms is {deadline_ms!r}, wanted milliseconds from now on, or None"
+        )
+    return now_ns + round(deadline_ms * 1e6)
+
+
+def _check(
+    lanes: int, queue_limit: int, memory_budget: int | None, max_batch: int, preempt_ms: float
+) -> None:
+    """Check the numbers that a runtime is made with."""
+    for what, value in (("lanes", lanes), ("queue_limit", queue_limit), ("max_batch", max_batch)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(f"{what} is {value!r}, wanted a whole number, 1 or more")
+    if memory_budget is not None and (not isinstance(memory_budget, int) or memory_budget < 1):
+        raise ConfigError(f"memory_budget is {memory_budget!r}, wanted bytes, or None")
+    if not isinstance(preempt_ms, int | float) or not 0.01 <= preempt_ms <= 1e6:
+        raise ConfigError(f"preempt_ms is {preempt_ms!r}, wanted 0.01 to a million")

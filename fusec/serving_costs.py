@@ -1,0 +1,329 @@
+"""What templates cost a running server: into which blocks they are cut, and what those take.
+
+    template -> one run alone -> even blocks no longer than wanted -> blocks of 1, 4, 16, ... rows
+
+Measured when a runtime starts, on the team that will run them; where that is not possible, worked
+out roughly. Requests of other extents count as so many instances of those that were measured.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+
+import numpy as np
+
+from fusec.ir.dtypes import NO_NUMPY
+from fusec.ir.errors import FusecError
+from fusec.ir.split import Block, Split
+from fusec.ir.template import RowsKind, Template
+from fusec.lowering import Stages
+from fusec.passes.split import (
+    cut_costs,
+    in_stages,
+    live_bytes,
+    live_inside,
+    parted,
+    split_for_latency,
+)
+from fusec.profiling import extents_of, inputs_of_ones
+from fusec.runtime.cache import LockedCache
+from fusec.runtime.request import Choice, Request, Target
+from fusec.runtime.sched.profile import Profile, TemplateCost
+from fusec.runtime.serving.engine import Engine, Team
+from fusec.runtime.serving.items import Item, Kind
+from fusec.runtime.tile.engine import Status
+from fusec.runtime.tile.executor import Wanted
+
+__all__ = ["Costs"]
+
+_LAUNCH_NS = 60_000
+"""What it takes to decide, and to tell a lane and hear from it: part of each block's time."""
+_READ_BYTES_PER_NS = 6.0
+_GUESSED_NS = 5_000_000
+"""Of a request of a model that PyTorch runs, where nothing is known."""
+_ROWS = (1, 4, 16, 64)
+_LEAST_RUNS, _MOST_RUNS = 3, 20
+_LONGEST_BATCH = 8
+"""A batch takes at most so many times what its template takes alone, or a block should."""
+
+
+class Costs:
+    """Kinds and costs of a plan's templates. Safe from many threads."""
+
+    def __init__(
+        self, engine: Engine | None, stages: Stages, team: Team, preempt_ns: int, max_batch: int
+    ) -> None:
+        """Make a table without templates.
+
+        Args:
+            engine: runs blocks; None where PyTorch runs everything.
+            stages: what templates are lowered to.
+            team: measures.
+            preempt_ns: what a block of one instance should take at most.
+            max_batch: instances that may run together.
+        """
+        self._engine, self._stages, self._team = engine, stages, team
+        self._preempt_ns, self._max_batch = preempt_ns, max_batch
+        self._known: dict[str, tuple[Split | None, float]] = {}
+        self._kinds: LockedCache[Kind] = LockedCache(limit=256)
+        self._new: dict[str, TemplateCost] = {}
+        self._native: set[str] = set()
+        """Names of those that run as native code."""
+
+    def measure(self, members: Iterable[Target], seconds: float, known: Profile | None) -> Profile:
+        """Measure the templates of members.
+
+        Args:
+            members: all of a plan.
+            seconds: for all templates together, about.
+            known: costs of some, from before: taken where they have as many blocks.
+        """
+        by_template: dict[str, list[tuple[Target, Choice]]] = {}
+        models = {}
+        for target in members:
+            for choice in reversed(target.choices):
+                by_template.setdefault(choice.template.key, []).append((target, choice))
+                models[target.name] = name_of(choice.template)
+        each = seconds / max(1, len(by_template))
+        templates = {
+            name_of(owners[0][1].template): self._measured(owners, each)
+            for owners in by_template.values()
+        }
+        if known is None:
+            return Profile(templates=templates, models=models)
+        same = {
+            name: cost
+            for name, cost in known.templates.items()
+            if name in templates and cost.n_blocks == templates[name].n_blocks
+        }
+        return Profile(
+            templates={**templates, **same},
+            models=models,
+            together_percent=known.together_percent,
+        )
+
+    def kind(self, request: Request) -> Kind:
+        """Give the kind of a request; a template that is new is looked at, not measured.
+
+        Raises:
+            FusecError: it cannot be lowered for these extents.
+        """
+        template, extents = request.choice.template, request.extents
+        key = (template.key, tuple(extents.items()))
+        return self._kinds.get(key, lambda: self._kind(template, extents))
+
+    def retreats(self, name: str) -> bool:
+        """Tell whether a template can be stopped in the middle of a block."""
+        return name in self._native
+
+    def new(self, name: str) -> TemplateCost:
+        """Give the costs of a template that was not measured at the start."""
+        return self._new[name]
+
+    def _kind(self, template: Template, extents: Mapping[str, int]) -> Kind:
+        if template.key not in self._known:
+            self._look_at(template)
+        split, base_ns = self._known[template.key]
+        if split is None or self._engine is None:
+            return _kind_of(template, None, None, 1.0)
+        binding = self._engine.binding(template, extents)
+        return replace(
+            _kind_of(template, split, None, binding.instance_ns / base_ns), binding=binding
+        )
+
+    def _look_at(self, template: Template) -> None:
+        """Work out costs from a rough model of a core."""
+        if self._engine is None or not self._stages.has(template):
+            self._enter(template, None, 1.0, _whole_cost(_GUESSED_NS))
+            return
+        self._native.add(name_of(template))
+        extents = extents_of(template)
+        binding = self._engine.binding(template, extents)
+        blocks = max(1, round(binding.instance_ns / self._preempt_ns))
+        split = self._split(template, extents, [round(ns) for ns in binding.cost_ns], blocks > 1)
+        each = tuple(_LAUNCH_NS + b.cost_ns for b in split.blocks) or (_LAUNCH_NS,)
+        many = tuple(_LAUNCH_NS + 8 * b.cost_ns for b in split.blocks) or (_LAUNCH_NS,)
+        cost = self._cost(template, extents, {1: each, 8: many}, 8)
+        self._enter(template, split, binding.instance_ns, cost)
+
+    def _enter(
+        self, template: Template, split: Split | None, base_ns: float, cost: TemplateCost
+    ) -> None:
+        self._new.setdefault(name_of(template), cost)
+        self._known.setdefault(template.key, (split, base_ns))
+
+    def _measured(self, owners: Sequence[tuple[Target, Choice]], seconds: float) -> TemplateCost:
+        template = owners[0][1].template
+        if self._engine is None or not self._stages.has(template):
+            self._known[template.key] = (None, 1.0)
+            return _whole_cost(_GUESSED_NS)
+        self._native.add(name_of(template))
+        try:
+            return self._timed(self._engine, template, owners, seconds)
+        except FusecError:  # made-up inputs need not be what a model takes
+            self._look_at(template)
+            return self._new.pop(name_of(template))
+
+    def _timed(
+        self,
+        engine: Engine,
+        template: Template,
+        owners: Sequence[tuple[Target, Choice]],
+        seconds: float,
+    ) -> TemplateCost:
+        extents = extents_of(template)
+        binding = engine.binding(template, extents)
+        n = len(binding.code.stages)
+        guessed = [round(ns) for ns in binding.cost_ns]
+        whole = Split(blocks=(Block(0, n, sum(guessed)),) if n else ())
+        run = _Runs(engine, self._team, owners, extents)
+        kind = replace(_kind_of(template, whole, None, 1.0), binding=binding)
+        (solo,) = run.times(kind, 1, seconds / 8)
+        split = whole
+        if solo > self._preempt_ns:
+            split = self._split(template, extents, run.stages(guessed, solo), True)
+        kind = replace(kind, split=split)
+        self._known[template.key] = (split, binding.instance_ns)
+        table: dict[int, tuple[int, ...]] = {}
+        best = 1
+        for rows in _ROWS:
+            if rows > self._max_batch:
+                break
+            expected = sum(table[best]) * rows // best if table else solo
+            if table and expected > _LONGEST_BATCH * max(sum(table[1]), self._preempt_ns):
+                break
+            table[rows] = run.times(kind, rows, seconds / 6)
+            best = rows
+        return self._cost(template, extents, table, best)
+
+    def _split(
+        self,
+        template: Template,
+        extents: Mapping[str, int],
+        stage_ns: Sequence[int],
+        cut: bool,
+    ) -> Split:
+        """Cut stages into blocks of what is wanted."""
+        if not stage_ns:
+            return Split(blocks=())
+        if not cut:
+            return Split(blocks=(Block(0, len(stage_ns), sum(stage_ns)),))
+        assert self._engine is not None
+        lowered = self._stages.of(template)
+        between = cut_costs(live_bytes(lowered, extents), bytes_per_ns=_READ_BYTES_PER_NS)
+        inside = cut_costs(
+            live_inside(lowered, extents),
+            bytes_per_ns=_READ_BYTES_PER_NS,
+            forbidden=[i for i, stage in enumerate(lowered.stages) if stage.extern is not None],
+        )
+        parts = self._engine.parts(template, extents)
+        made = parted(stage_ns, between, inside, max(1, self._preempt_ns // 8), most=parts)
+        split = split_for_latency(made.part_ns, made.cut_ns, self._preempt_ns)
+        return in_stages(split, made.parts)
+
+    def _cost(
+        self,
+        template: Template,
+        extents: Mapping[str, int],
+        table: Mapping[int, tuple[int, ...]],
+        max_batch: int,
+    ) -> TemplateCost:
+        assert self._engine is not None
+        binding = self._engine.binding(template, extents)
+        lowered = self._stages.of(template)
+        live = max(live_bytes(lowered, extents), default=0)
+        ends = [*lowered.inputs, *lowered.outputs]
+        return TemplateCost(
+            blocks_ns=table,
+            cut_ns=_LAUNCH_NS + round(live / _READ_BYTES_PER_NS),
+            max_batch=max_batch,
+            bytes_per_instance=binding.arena_bytes + int(binding.sizes[ends].sum()),
+        )
+
+
+class _Runs:
+    """Timed runs of one template, its members taking turns."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        team: Team,
+        owners: Sequence[tuple[Target, Choice]],
+        extents: Mapping[str, int],
+    ) -> None:
+        self._engine, self._team, self._owners, self._extents = engine, team, owners, extents
+        template = owners[0][1].template
+        self._inputs = inputs_of_ones(template, extents)
+        batched = any(axis is not None for axis in template.input_axes)
+        self._rows = 1 if batched and template.rows is not RowsKind.WHOLE_REQUEST else None
+
+    def times(self, kind: Kind, rows: int, seconds: float) -> tuple[int, ...]:
+        """Give the time of each block of a batch: four of five runs take at least that."""
+        runs: list[list[int]] = []
+        end = time.monotonic() + seconds
+        while len(runs) < _LEAST_RUNS or (time.monotonic() < end and len(runs) < _MOST_RUNS):
+            runs.append(self._once(kind, rows))
+        measured = zip(*runs[1:], strict=True)  # the first run meets cold memory
+        return tuple(_LAUNCH_NS + sorted(block)[len(block) // 5] for block in measured)
+
+    def stages(self, guessed: Sequence[int], solo_ns: int) -> list[int]:
+        """Give the time of each stage of one instance, adding up to what it takes alone."""
+        prepared = self._engine.prepare([Wanted(self._owners[0][1], self._rows, self._extents)])
+        spent = np.zeros(len(guessed))
+        for run in range(3):
+            events = prepared.trace([self._inputs]).events
+            if run:
+                np.add.at(spent, events["stage"], events["end_ns"] - events["start_ns"])
+        scale = solo_ns / max(1.0, float(spent.sum()))
+        return [round(ns * scale) for ns in spent.tolist()]
+
+    def _once(self, kind: Kind, rows: int) -> list[int]:
+        begin = time.perf_counter_ns()
+        items = [self._item(kind, i) for i in range(rows)]
+        segments = self._engine.begin_alone(items)
+        took = []
+        try:
+            for _ in range(kind.blocks):
+                while self._engine.step(segments, self._team)[0] is Status.RETREATED:
+                    self._team.lower()
+                now = time.perf_counter_ns()
+                took.append(now - begin)
+                begin = now
+        finally:
+            for segment in segments:
+                segment.close()
+        return took
+
+    def _item(self, kind: Kind, number: int) -> Item:
+        target, choice = self._owners[number % len(self._owners)]
+        request = Request(
+            target=target,
+            choice=choice,
+            inputs=self._inputs,
+            rows=self._rows,
+            wants_numpy=True,
+            extents=self._extents,
+        )
+        return Item(request, kind, self._inputs, [a.ctypes.data for a in self._inputs], Future())
+
+
+def name_of(template: Template) -> str:
+    """Give the name of a template in schedules and profiles."""
+    return template.key[:16]
+
+
+def _kind_of(template: Template, split: Split | None, binding: None, units: float) -> Kind:
+    plain = not any(spec.dtype in NO_NUMPY for spec in template.outputs)
+    return Kind(
+        name=name_of(template),
+        template=template,
+        binding=binding,
+        split=split,
+        units=units,
+        plain=plain,
+    )
+
+
+def _whole_cost(ns: int) -> TemplateCost:
+    return TemplateCost(blocks_ns={1: (ns,), 8: (8 * ns,)}, max_batch=8)

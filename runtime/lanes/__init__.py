@@ -1,0 +1,1 @@
+"""What runs launches, concurrently with other lanes."""

@@ -1,0 +1,1 @@
+"""Serving: what happens between a request that was submitted and its answer."""

@@ -1,0 +1,256 @@
+"""Programs by shape: whose weights they run with is entered anew for each batch.
+
+    requests -> families of equal weights -> shape (how many, how large) -> program, cut into blocks
+
+Where weights are small, a family of five is run as one of four and one of one: there are few powers
+of two, so few shapes, so that random mixes of members seldom need a program that is not there.
+"""
+
+import itertools
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fusec.ir.frozen import dataclass
+from fusec.runtime.cache import LockedCache
+from fusec.runtime.request import Choice
+from fusec.runtime.serving.items import Item, Kind
+from fusec.runtime.tile.answers import Memory, Ports
+from fusec.runtime.tile.build import Program, build
+from fusec.runtime.tile.cut import cut_program
+from fusec.runtime.tile.layout import Class, joins_of
+from fusec.runtime.tile.memory import Region
+from fusec.runtime.tile.table import Table
+from fusec.runtime.tile.tables import Tables
+
+__all__ = ["Body", "Piece", "Shapes"]
+
+_MOST_SHAPES = 256
+_HEAVY_WEIGHTS_BYTES = 1 << 18
+"""From here on it is dear to read the same weights twice; a program is cheap beside the run."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """One block of one body: tasks whose address tables are named by their addresses."""
+
+    table: Table
+    cost_ns: int
+    """Roughly; for the order of tasks among pieces that run together."""
+    scratch_bytes: int
+    alone: list[Any]
+    """The step of this piece and no other, once there is one; as long as the body."""
+
+
+class Body:
+    """A program with address tables, for one batch at a time."""
+
+    def __init__(
+        self, program: Program, blocks: Sequence[Table], kind: Kind, rows: "_Rows"
+    ) -> None:
+        """Lay out tables and ports.
+
+        Args:
+            program: of one class, as `cut_program` gives it.
+            blocks: of it.
+            kind: of its requests.
+            rows: of each request.
+        """
+        (cls,) = program.classes
+        self._cls = cls
+        # All of a block's instances have arenas of their own: workers share one table.
+        self._tables = Tables(replace(program, workers=1, scratch_bytes=0))
+        self._words = self._tables.block(cls)
+        joins = joins_of(cls, [g for g, _ in program.cohorts])
+        self._ports = Ports(cls, kind.template, rows, joins)
+        base = self._tables.words.ctypes.data
+        costs = [] if kind.split is None else [block.cost_ns for block in kind.split.blocks]
+        self.pieces = tuple(
+            Piece(_based(table, base), cost * cls.instances, program.scratch_bytes, [])
+            for table, cost in zip(blocks, costs, strict=True)
+        )
+        self._held: list[np.ndarray] = []
+        self._outputs: list[Memory] = []
+
+    @property
+    def n_bytes(self) -> int:
+        """Of the region that a run needs."""
+        return self._tables.n_bytes
+
+    def enter(self, region: Region, weights: np.ndarray, items: Sequence[Item]) -> None:
+        """Point tables at weights, inputs, fresh outputs and an arena.
+
+        Args:
+            region: for this run alone.
+            weights: [requests, weights] addresses.
+            items: in the order of the class.
+        """
+        self._tables.enter_weights((weights,))
+        addresses = np.array([item.addresses for item in items], dtype=np.int64)
+        self._held = self._ports.enter_inputs(
+            self._words, [item.inputs for item in items], addresses.reshape(len(items), -1)
+        )
+        self._outputs = self._ports.enter_outputs(self._words)
+        self._tables.settle(region)
+
+    def leave(self) -> list[tuple[np.ndarray, ...]]:
+        """Give the answers in the order of the class, and let go of inputs and outputs."""
+        outputs, self._held, self._outputs = self._outputs, [], []
+        return self._ports.answers(outputs)
+
+
+_Rows = tuple[int | None, ...]
+
+
+class _Bodies:
+    """Bodies of one shape that nobody uses."""
+
+    def __init__(self, make: Callable[[], Body]) -> None:
+        self._make = make
+        self._free: list[Body] = []
+
+    def take(self) -> Body:
+        try:
+            return self._free.pop()
+        except IndexError:
+            return self._make()
+
+    def give(self, body: Body) -> None:
+        self._free.append(body)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Own:
+    """A member's weights."""
+
+    addresses: np.ndarray
+    key: bytes
+
+
+class Shapes:
+    """Arranges items and lends bodies for them. Safe from many threads."""
+
+    def __init__(
+        self,
+        workers: int,
+        address: Callable[[str], int],
+        weights: Callable[[Choice], np.ndarray],
+    ) -> None:
+        """Make a store without programs.
+
+        Args:
+            workers: how many run a program.
+            address: kernel name -> address.
+            weights: a member's choice -> the address of each weight.
+        """
+        self._workers, self._address, self._weights = workers, address, weights
+        self._known: LockedCache[_Bodies] = LockedCache(limit=_MOST_SHAPES)
+        self._own: weakref.WeakKeyDictionary[Choice, _Own] = weakref.WeakKeyDictionary()
+        self._owners: dict[int, bytes] = {}
+        self._sharing: set[str] = set()
+        self.asked = self.built = 0
+
+    def lend(
+        self, kind: Kind, items: Sequence[Item]
+    ) -> tuple[Body, np.ndarray, list[Item], Callable[[Body], None]]:
+        """Lend a body for a batch.
+
+        Args:
+            kind: of all items.
+            items: of the batch.
+
+        Returns:
+            The body, the weights and the items in its order, and what takes it back.
+        """
+        assert kind.binding is not None
+        own = [self._of(item.request.choice) for item in items]
+        if kind.template.key in self._sharing:
+            ordered, starts_new, same = _exactly(items, own)
+        else:
+            ordered, starts_new, same = self._in_families(kind, items, own)
+        rows = tuple([item.rows for item, _ in ordered])
+        self.asked += 1
+        key = (kind.binding, id(kind.split), rows, starts_new)
+        bodies = self._known.get(key, partial(self._build, kind, rows, same))
+        weights = np.concatenate([w.addresses for _, w in ordered])
+        weights = weights.reshape(len(ordered), -1)
+        return bodies.take(), weights, [item for item, _ in ordered], bodies.give
+
+    def _build(self, kind: Kind, rows: _Rows, same: np.ndarray) -> _Bodies:
+        self.built += 1
+        assert kind.binding is not None and kind.split is not None
+        starts = (0, *itertools.accumulate([n or 1 for n in rows]))
+        cls = Class(kind.binding, starts, same)
+        program, blocks = cut_program(build([cls], self._workers, self._address), [kind.split])
+        return _Bodies(partial(Body, program, blocks, kind, rows))
+
+    def _of(self, choice: Choice) -> _Own:
+        own = self._own.get(choice)
+        if own is None:
+            addresses = self._weights(choice)
+            own = _Own(addresses, addresses.tobytes())
+            for address in addresses.tolist():
+                if self._owners.setdefault(address, own.key) != own.key:
+                    self._sharing.add(choice.template.key)
+            self._own[choice] = own
+            weakref.finalize(choice, self._forget, addresses.tolist())
+        return own
+
+    def _forget(self, addresses: Sequence[int]) -> None:
+        """Forget whose addresses these were: they may become somebody else's."""
+        for address in addresses:
+            self._owners.pop(address, None)
+
+    def _in_families(
+        self, kind: Kind, items: Sequence[Item], own: Sequence[_Own]
+    ) -> tuple[list[tuple[Item, _Own]], object, np.ndarray]:
+        """Arrange items whose weights are all the same or all different."""
+        families: dict[bytes, list[tuple[Item, _Own]]] = {}
+        for pair in zip(items, own, strict=True):
+            families.setdefault(pair[1].key, []).append(pair)
+        width = len(own[0].addresses)
+        assert kind.binding is not None
+        light = kind.binding.weight_bytes < _HEAVY_WEIGHTS_BYTES and width
+        cut = list(families.values())
+        if len(cut) == len(items):
+            ordered, new = list(itertools.chain.from_iterable(cut)), np.ones(len(items), bool)
+        else:
+            if light:
+                cut = [part for family in cut for part in _in_powers(family)]
+            cut.sort(key=lambda family: (-len(family), [item.rows or 0 for item, _ in family]))
+            ordered = [pair for family in cut for pair in family]
+            new = np.zeros(len(items), bool)
+            new[[0, *itertools.accumulate(map(len, cut[:-1]))]] = True
+        same = np.repeat(~new[1:, None], width, axis=1)
+        return ordered, new.tobytes(), same
+
+
+def _exactly(
+    items: Sequence[Item], own: Sequence[_Own]
+) -> tuple[list[tuple[Item, _Own]], object, np.ndarray]:
+    """Arrange items of which some share a part of their weights, say a backbone."""
+    pairs = sorted(zip(items, own, strict=True), key=lambda pair: pair[1].key)
+    weights = np.stack([w.addresses for _, w in pairs])
+    same = weights[1:] == weights[:-1]
+    return pairs, same.tobytes(), same
+
+
+def _in_powers(family: list[tuple[Item, _Own]]) -> list[list[tuple[Item, _Own]]]:
+    """Cut a family into powers of two."""
+    parts, at = [], 0
+    while at < len(family):
+        size = 1 << (len(family) - at).bit_length() - 1
+        parts.append(family[at : at + size])
+        at += size
+    return parts
+
+
+def _based(table: Table, base: int) -> Table:
+    """Name address tables by their addresses: a job's tables then begin at zero."""
+    tasks = table.tasks.copy()
+    tasks["bufs"] += base
+    return replace(table, tasks=tasks)

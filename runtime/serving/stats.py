@@ -1,0 +1,103 @@
+"""What a running server counts. One thread writes; whoever reads gets a copy."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fusec.runtime.drivers.run import Span
+from fusec.runtime.sched.records import Outcome, Request, Result
+
+__all__ = ["Counts", "Stats"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """Figures since the start. Calls, not tickets, where requests are counted."""
+
+    submitted: int
+    in_flight: int
+    """Neither answered nor ended in another way."""
+    queued: int
+    running_lanes: int
+    outcomes: dict[str, int]
+    """By result: done, rejected, expired, full, cancelled, failed."""
+    reasons: dict[str, int]
+    """Of those that were not answered."""
+    attainment: float | None
+    """Share of all that ended, cancelled ones apart, that was answered in time."""
+    launches: int
+    mean_batch: float
+    """Calls in a pack."""
+    batch_fill: float
+    """Of the instances that a pack may have."""
+    mean_pack: float
+    """Packs in a launch: more than one where templates ran side by side."""
+    preemptions: int
+    """Launches that left before their last block."""
+    tenant_ns: dict[str, int]
+    """Device time of each tenant."""
+    busy_ns: int
+    """Device time of all."""
+    prediction_error: float | None
+    """Median of |predicted / measured - 1| of the last launches that ran as planned."""
+    decisions: int
+    decision_ns: int
+    """Mean time of one."""
+    programs_asked: int
+    programs_built: int
+    """The others were there already."""
+    free_bytes: int | None
+    journal_problem: str
+    """Why the decision log ended before its time."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the figures as JSON data."""
+        return asdict(self)
+
+
+class Counts:
+    """The counters behind `Stats`."""
+
+    def __init__(self) -> None:
+        """Begin at zero."""
+        self.outcomes: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.tenant_ns: Counter[str] = Counter()
+        self.met = self.launches = self.packs = self.calls = self.preemptions = 0
+        self.busy_ns = self.instances = self.room = self.decisions = self.decided_ns = 0
+
+    def ended(self, outcome: Outcome, results: Counter[Result], reason: str) -> None:
+        """Count the end of a ticket.
+
+        Args:
+            outcome: of it.
+            results: of its calls.
+            reason: why it was not answered, without figures.
+        """
+        for result, n in results.items():
+            self.outcomes[str(result)] += n
+        if reason:
+            self.reasons[reason] += results[outcome.result]
+        if outcome.met:
+            self.met += results[Result.DONE]
+
+    def ran(self, span: Span, requests: Sequence[Request], calls: int, room: int) -> None:
+        """Count a launch that left its lane.
+
+        Args:
+            span: of it.
+            requests: who ran.
+            calls: of theirs.
+            room: instances that its packs could have had.
+        """
+        took, rows = span.end_ns - span.start_ns, sum(r.rows for r in requests)
+        self.launches += 1
+        self.packs += len(span.pack.parts)
+        self.calls += calls
+        self.instances += min(rows, room)
+        self.room += room
+        self.preemptions += span.preempted
+        self.busy_ns += took
+        for request in requests:
+            self.tenant_ns[request.tenant] += took * request.rows // rows

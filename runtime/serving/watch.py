@@ -1,0 +1,142 @@
+"""What follows from what a driver does: futures resolved, figures counted, decisions written."""
+
+import re
+import threading
+from collections.abc import Iterable, Sequence
+from time import perf_counter_ns
+from typing import Any
+
+from fusec.ir.errors import Rejected
+from fusec.runtime.drivers.real import RealDriver
+from fusec.runtime.drivers.run import Span
+from fusec.runtime.drivers.work import Task
+from fusec.runtime.sched.decider import Decision
+from fusec.runtime.sched.policy import Policy
+from fusec.runtime.sched.records import Action, Outcome, Request, Result
+from fusec.runtime.sched.view import View
+from fusec.runtime.serving.items import Ticket
+from fusec.runtime.serving.journal import Journal
+from fusec.runtime.serving.shapes import Shapes
+from fusec.runtime.serving.stats import Counts, Stats
+
+__all__ = ["Watcher"]
+
+_REFUSED = (Result.REJECTED, Result.EXPIRED, Result.FULL)
+_NUMBERS = re.compile(r"\d[\d.]*")
+
+
+class Watcher:
+    """Is told by the driver, on its thread; `submitted`, `refused` and the rest are for all."""
+
+    def __init__(self, journal: Journal | None) -> None:
+        """Begin with nothing in flight.
+
+        Args:
+            journal: takes the decisions.
+        """
+        self._journal = journal
+        self._counts = Counts()
+        self._submitted = self._in_flight = 0
+        self._change = threading.Condition()
+
+    def timed(self, policy: Policy[Any]) -> Policy[Any]:
+        """Give a policy that counts how long it takes."""
+        counts = self._counts
+
+        def decide(view: View, state: Any) -> tuple[tuple[Action, ...], Any]:
+            begin = perf_counter_ns()
+            made = policy.decide(view, state)
+            counts.decided_ns += perf_counter_ns() - begin
+            counts.decisions += 1
+            return made
+
+        return Policy(policy.name, policy.start, decide, policy.preempts)
+
+    def submitted(self, calls: int) -> None:
+        """Count calls that are on their way."""
+        with self._change:
+            self._submitted += calls
+            self._in_flight += calls
+
+    def refused(self, calls: int, result: str, reason: str) -> None:
+        """Count calls that were refused before they got anywhere."""
+        with self._change:
+            self._submitted += calls
+            self._counts.outcomes[result] += calls
+            self._counts.reasons[reason] += calls
+
+    def decided(self, decision: Decision) -> None:
+        """Write a decision down."""
+        if self._journal is not None:
+            self._journal.add(decision)
+
+    def ran(self, span: Span, requests: Sequence[Request], calls: int, room: int) -> None:
+        """Count a launch that left its lane."""
+        with self._change:
+            self._counts.ran(span, requests, calls, room)
+
+    def ended(self, outcome: Outcome, task: Task) -> None:
+        """Resolve the futures of a ticket."""
+        assert isinstance(task, Ticket)
+        if outcome.result in _REFUSED:
+            task.fail(Rejected(outcome.reason, str(outcome.result)))
+        task.leave()
+        refused = outcome.result in _REFUSED
+        results = task.settle()
+        if refused:
+            results[outcome.result] += results.pop(Result.FAILED, 0)
+        with self._change:
+            self._counts.ended(outcome, results, _NUMBERS.sub("N", outcome.reason))
+            self._less(task.size)
+
+    def abandoned(self, tickets: Iterable[Ticket], error: BaseException) -> None:
+        """End tickets that nobody serves any more."""
+        for ticket in tickets:
+            for item in ticket.items:
+                if item.value is None and item.error is None:
+                    item.error = error
+            results = ticket.settle()
+            with self._change:
+                self._counts.outcomes.update({str(r): n for r, n in results.items()})
+                self._counts.reasons[_NUMBERS.sub("N", str(error))] += ticket.size
+                self._less(ticket.size)
+
+    def wait_idle(self, timeout: float | None) -> bool:
+        """Wait until nothing is in flight."""
+        with self._change:
+            return self._change.wait_for(lambda: self._in_flight == 0, timeout)
+
+    def stats(self, driver: RealDriver, shapes: Shapes) -> Stats:
+        """Give all figures."""
+        with self._change:
+            counts = self._counts
+            over = sum(counts.outcomes.values()) - counts.outcomes[str(Result.CANCELLED)]
+            errors = driver.errors
+            return Stats(
+                submitted=self._submitted,
+                in_flight=self._in_flight,
+                queued=driver.book.queued,
+                running_lanes=driver.running,
+                outcomes=dict(counts.outcomes),
+                reasons=dict(counts.reasons),
+                attainment=counts.met / over if over else None,
+                launches=counts.launches,
+                mean_batch=counts.calls / max(1, counts.packs),
+                batch_fill=counts.instances / max(1, counts.room),
+                mean_pack=counts.packs / max(1, counts.launches),
+                preemptions=counts.preemptions,
+                tenant_ns=dict(counts.tenant_ns),
+                busy_ns=counts.busy_ns,
+                prediction_error=None if errors is None else errors.p50,
+                decisions=counts.decisions,
+                decision_ns=counts.decided_ns // max(1, counts.decisions),
+                programs_asked=shapes.asked,
+                programs_built=shapes.built,
+                free_bytes=driver.book.free_bytes,
+                journal_problem=self._journal.problem if self._journal else "",
+            )
+
+    def _less(self, calls: int) -> None:
+        self._in_flight -= calls
+        if not self._in_flight:
+            self._change.notify_all()

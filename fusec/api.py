@@ -50,7 +50,8 @@ def compile(
 
     Raises:
         ConfigError: bad input. ImportFailed: a model cannot be imported; the message names it.
-    Cost: a trace per distinct raw structure of ONNX files, per module otherwise.
+    Cost: a trace per distinct raw structure of ONNX files; of modules one for all that differ in
+        their weights only, and some runs of each to check that its answers are those of the trace.
     """
     if not isinstance(models, Mapping):
         raise ConfigError(f"compile takes a mapping of models, got {type(models).__name__}")

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from fusec.importers.importing import Imported, Twin
-from fusec.ir.errors import ConfigError
+from fusec.ir.errors import ConfigError, GuardBroken
 from fusec.ir.plan import Blob, Form, Member, Structure, Variant
 from fusec.ir.records import to_json
 from fusec.ir.stage import Layout
-from fusec.ir.template import Recipe, Template
+from fusec.ir.template import Template
 from fusec.kernels.torch_graph import from_numpy
 from fusec.passes.canonicalise import canonicalise
 from fusec.passes.pack import pack
@@ -21,6 +21,7 @@ from fusec.registry import Registry
 from fusec.runtime.recipe import apply_recipe
 from fusec.runtime.request import Target
 from fusec.runtime.weights import blob_of, check_finite
+from fusec.twins import Proof
 
 __all__ = ["Layouts", "put_imported", "put_like", "put_twin"]
 
@@ -53,7 +54,7 @@ def put_imported(
         key, template, form = _form(program)
         templates[form.template] = template
         forms[key] = form
-        hashes = _store(form.recipe, program.weights, {}, layouts(template), blobs)
+        hashes = _store(apply_recipe(form.recipe, program.weights), layouts(template), blobs)
         variants.append(Variant(form=key, weights=hashes))
     first = imported.programs[0]
     own = imported.weight_names
@@ -84,13 +85,13 @@ def put_imported(
 def put_twin(
     registry: Registry, name: str, twin: Twin, layouts: Layouts, *, replacing: bool
 ) -> Target | None:
-    """Add a file whose raw structure the plan knows: nothing is traced, only weights are taken.
+    """Add a model whose program the plan knows: nothing is traced, only weights are taken.
 
     Raises:
-        ConfigError: a weight holds NaN or breaks a guard.
+        ConfigError: a weight holds NaN.
+        GuardBroken: a weight breaks a guard, or the program gives other answers than the model.
     """
-    structure = registry.structure(twin.structure)
-    assert structure is not None
+    structure = twin.known
     names = registry.form(structure.forms[0]).recipe.names
     member = Member(
         input_names=twin.input_names,
@@ -99,7 +100,8 @@ def put_twin(
         weight_names=tuple(twin.weight_names.get(n, n) for n in names),
         notes=structure.notes,
     )
-    return _put_raw(registry, name, member, twin.weights, layouts, replacing=replacing)
+    proof = None if twin.proof is None else Proof(*twin.proof)
+    return _put_raw(registry, name, member, twin.weights, layouts, proof, replacing=replacing)
 
 
 def put_like(
@@ -129,7 +131,7 @@ def put_like(
     recipe = registry.form(member.variants[0].form).recipe
     own = dict(zip(member.weight_names, recipe.names, strict=True))
     raw = {own.get(str(k), str(k)): _as_tensor(str(k), v) for k, v in weights.items()}
-    return _put_raw(registry, name, member, raw, layouts, replacing=replacing)
+    return _put_raw(registry, name, member, raw, layouts, None, replacing=replacing)
 
 
 def _form(program: Program) -> tuple[str, Template, Form]:
@@ -146,10 +148,11 @@ def _put_raw(
     like: Member,
     raw: Mapping[str, torch.Tensor],
     layouts: Layouts,
+    proof: Proof | None,
     *,
     replacing: bool,
 ) -> Target | None:
-    """Pack raw weights in every form of a member and enter the result."""
+    """Pack raw weights in every form of a member and enter the result, once it has its proof."""
     registry.check_name(name, replacing=replacing)
     names = registry.form(like.variants[0].form).recipe.names
     shown = dict(zip(names, like.weight_names, strict=True))
@@ -158,10 +161,16 @@ def _put_raw(
     templates = {f.template: registry.template(f.template) for f in forms.values()}
     blobs: dict[str, Blob] = {}
     variants = []
+    proved = proof is None
     for v in like.variants:
         form = forms[v.form]
-        hashes = _store(form.recipe, raw, shown, layouts(templates[form.template]), blobs)
-        variants.append(Variant(form=v.form, weights=hashes))
+        template = templates[form.template]
+        packed = apply_recipe(form.recipe, raw, shown)
+        if proof is not None and not proved:
+            proved = proof.check(template, packed)
+        variants.append(Variant(form=v.form, weights=_store(packed, layouts(template), blobs)))
+    if not proved:
+        raise GuardBroken("none of its twin's programs takes its example")
     member = Member(
         input_names=like.input_names,
         output_names=like.output_names,
@@ -181,14 +190,10 @@ def _put_raw(
 
 
 def _store(
-    recipe: Recipe,
-    raw: Mapping[str, torch.Tensor],
-    shown: Mapping[str, str],
-    layouts: Sequence[Layout],
-    blobs: dict[str, Blob],
+    packed: Sequence[torch.Tensor], layouts: Sequence[Layout], blobs: dict[str, Blob]
 ) -> tuple[str, ...]:
     hashes = []
-    for tensor, layout in zip(apply_recipe(recipe, raw, shown), layouts, strict=True):
+    for tensor, layout in zip(packed, layouts, strict=True):
         key, blob = blob_of(tensor, layout)
         blobs[key] = blob
         hashes.append(key)

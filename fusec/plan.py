@@ -15,7 +15,7 @@ from fusec.registry import Registry
 from fusec.running import build_kernels, runner
 from fusec.runtime.arrays import Array
 from fusec.runtime.calls import Calls
-from fusec.runtime.native import Planned, ThroughNative
+from fusec.runtime.native import Planned, ThroughNative, WholeRequests
 from fusec.runtime.request import Request, Target, read_request
 from fusec.runtime.weights import repacked
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fusec.explain import Explanation
     from fusec.importers.importing import Source
     from fusec.profile import Profile
+    from fusec.twins import Twins
 
 __all__ = ["Plan"]
 
@@ -46,6 +47,7 @@ class Plan:
         self._layouts = self._stages.layouts if packed else plain_layouts
         self._runner = runner(data.executor, data.threads, self._stages)
         self._calls = Calls()
+        self._known: Twins | None = None
         self._registry = Registry(repacked(data, self._layouts) if native else data)
 
     def run(self, requests: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -213,6 +215,10 @@ class Plan:
             return explain(data, natives=how_native(data, self._stages))
         return explain(data)
 
+    def inside(self) -> tuple[Registry, Stages, WholeRequests]:
+        """Give what a runtime builds on: the members, what they are lowered to, who runs them."""
+        return self._registry, self._stages, self._runner
+
     @property
     def members(self) -> Mapping[str, Member]:
         """Name -> record of each model: input and output names, notes."""
@@ -278,7 +284,8 @@ class Plan:
 
         registry, layouts = self._registry, self._layouts
         with plain_tensors():
-            imported = import_model(source, Options(**options), registry.structure)
+            twins = self._twins()
+            imported = import_model(source, Options(**options), registry.structure, twins.find)
             if isinstance(imported, Twin):
                 try:
                     return put_twin(registry, name, imported, layouts, replacing=replacing)
@@ -286,7 +293,16 @@ class Plan:
                     # Same structure, but a value that its rewrites may not rely on: trace it anew.
                     imported = import_model(source, Options(**options), lambda _: None)
             assert not isinstance(imported, Twin)
-            return put_imported(registry, name, imported, layouts, replacing=replacing)
+            gone = put_imported(registry, name, imported, layouts, replacing=replacing)
+            twins.remember(name, imported)
+            return gone
+
+    def _twins(self) -> "Twins":
+        from fusec.twins import Twins  # needs torch
+
+        if self._known is None:
+            self._known = Twins(self._registry)
+        return self._known
 
     def _answers(self, requests: list[Request]) -> tuple[list[tuple[Array, ...]], Planned | None]:
         try:

@@ -134,6 +134,10 @@ class Registry:
         """Give a form by key."""
         return self._forms[key]
 
+    def has_form(self, key: str) -> bool:
+        """Tell whether a form is in the plan."""
+        return key in self._forms
+
     def template(self, key: str) -> Template:
         """Give a template by key."""
         return self._templates[key]

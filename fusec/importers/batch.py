@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
+from fusec.importers.agreement import difference, distance
 from fusec.importers.rows import Axes, cut_row, join_rows, spoil, vary
 from fusec.ir.errors import ConfigError
 from fusec.ir.template import RowsKind
 
-__all__ = ["BatchFacts", "Runnable", "find_batch", "one_row"]
+__all__ = ["BatchFacts", "Runnable", "find_batch", "one_row", "still_holds"]
 
 
 class Runnable(Protocol):
@@ -79,7 +79,7 @@ def find_batch(
 
     Raises:
         ConfigError: axes given by the caller that do not exist or differ in rows.
-    Cost: about 8 runs of the source for each choice of axes that gets far.
+    Cost: about 6 runs of the source for each choice of axes that gets far.
     """
     examples = tuple(e.detach() for e in examples)
     if given is not None:
@@ -101,6 +101,23 @@ def find_batch(
             )
         reasons[axes] = found
     return _not_independent(source, examples, given or named, reasons)
+
+
+def still_holds(source: Runnable, examples: Sequence[Tensor], facts: BatchFacts) -> bool:
+    """Check what was found of another source, of the same program, for this one's weights.
+
+    Args:
+        source: the model.
+        examples: inputs that it accepts.
+        facts: of the other one. That it needs a request as a whole, or takes one row only, is so
+            whatever the weights are: no row is run apart from its company then.
+
+    Cost: as `find_batch` for one choice of axes.
+    """
+    if facts.kind is not RowsKind.INDEPENDENT:
+        return True
+    examples = tuple(e.detach() for e in examples)
+    return _try_axes(source, examples, facts.input_axes) == facts.output_axes
 
 
 def one_row(examples: Sequence[Tensor], axes: Axes) -> tuple[Tensor, ...]:
@@ -184,20 +201,50 @@ def _try_axes(source: Runnable, examples: tuple[Tensor, ...], axes: Axes) -> Axe
     inputs = [row for row, _ in rows]
     two = _run(source, join_rows(inputs[:2], axes))
     three = _run(source, join_rows(inputs, axes))
-    twice = _run(source, join_rows([inputs[0], inputs[0]], axes))
-    if isinstance(two, _No) or isinstance(three, _No) or isinstance(twice, _No):
-        failed = next(r for r in (two, three, twice) if isinstance(r, _No))
+    if isinstance(two, _No) or isinstance(three, _No):
+        failed = next(r for r in (two, three) if isinstance(r, _No))
         return _No(f"the source cannot run two rows ({failed.reason})")
     output_axes = _output_axes(singles[0], two, three)
     if isinstance(output_axes, _No):
         return output_axes
-    noise = _noise(singles[0], twice, output_axes)
+    noise = _Noise(source, inputs[0], singles[0], axes, output_axes)
     for many, want in ((two, singles[:2]), (three, singles)):
-        problem = _compare(many, join_rows(want, output_axes), noise)
+        problem = noise.compare(many, join_rows(want, output_axes))
         if problem is not None:
             return _No(f"rows depend on each other: {problem}", True, output_axes)
     problem = _beside_nan(source, inputs, singles, axes, output_axes, noise)
     return output_axes if problem is None else _No(problem, True, output_axes)
+
+
+@dataclass(slots=True, eq=False)
+class _Noise:
+    """How far the source's own rounding moves a row that runs beside its copy.
+
+    Most sources agree without such an allowance, so that run is made when it is first needed.
+    """
+
+    source: Runnable
+    row: Outputs
+    answer: Outputs
+    axes: Axes
+    output_axes: Axes
+    found: list[float] | None = None
+
+    def compare(self, got: Outputs, want: Outputs) -> str | None:
+        """Say which output differs by more than rounding, if one does."""
+        problem = difference(got, want, [0.0] * len(want))
+        if problem is None:
+            return None
+        if self.found is None:
+            self.found = self._measured()
+        return difference(got, want, self.found)
+
+    def _measured(self) -> list[float]:
+        twice = _run(self.source, join_rows([self.row, self.row], self.axes))
+        if isinstance(twice, _No):
+            return [0.0] * len(self.answer)
+        want = join_rows([self.answer, self.answer], self.output_axes)
+        return [distance(a, b) for a, b in zip(twice, want, strict=True)]
 
 
 def _three_rows(
@@ -275,57 +322,22 @@ def _output_axis(i: int, one: Tensor, two: Tensor, three: Tensor) -> int | _No |
     return grown[0]
 
 
-def _noise(one: Outputs, twice: Outputs, axes: Axes) -> list[float]:
-    """Measure how far the source's own rounding moves a row that runs beside its copy."""
-    want = join_rows([one, one], axes)
-    return [_distance(a, b) for a, b in zip(twice, want, strict=True)]
-
-
-def _distance(a: Tensor, b: Tensor) -> float:
-    if a.shape != b.shape or a.numel() == 0 or not a.is_floating_point():
-        return 0.0
-    difference = (a.double() - b.double()).abs()
-    finite = difference[difference.isfinite()]
-    return float(finite.max()) if finite.numel() else 0.0
-
-
-def _compare(got: Outputs, want: Outputs, noise: Sequence[float]) -> str | None:
-    """Say which output differs by more than rounding, if one does."""
-    for i, (a, b, own) in enumerate(zip(got, want, noise, strict=True)):
-        if a.shape != b.shape or a.dtype != b.dtype:
-            return f"output {i} has shape {tuple(a.shape)}, single rows give {tuple(b.shape)}"
-        if a.is_floating_point() and a.dtype.itemsize == 1:
-            # Too coarse for a tolerance, and torch computes nothing on them.
-            a, b = a.view(torch.uint8), b.view(torch.uint8)
-        if not a.is_floating_point() and not a.is_complex():
-            if not torch.equal(a, b):
-                return f"output {i} differs"
-            continue
-        finite = b[b.isfinite()].abs()
-        scale = float(finite.max()) if finite.numel() else 0.0
-        # A kernel may round otherwise at another row count, relative to what it adds up inside.
-        bound = min(own, 1e-2 * scale) * 16 + 1e3 * torch.finfo(a.dtype).eps * max(scale, 1e-6)
-        if not torch.allclose(a, b, rtol=0.0, atol=bound, equal_nan=True):
-            return f"output {i} differs by {_distance(a, b):.3g} from single rows"
-    return None
-
-
 def _beside_nan(
     source: Runnable,
     inputs: Sequence[Outputs],
     singles: Sequence[Outputs],
     axes: Axes,
     output_axes: Axes,
-    noise: Sequence[float],
+    noise: _Noise,
 ) -> str | None:
     """Run a row between two rows of NaN; it must answer as it does alone."""
     bad = spoil(inputs[1], axes)
     if bad is None:
         return None
-    alone = _run(source, bad)
     beside = _run(source, join_rows([bad, inputs[0], bad], axes))
     if isinstance(beside, _No):
         # A source that refuses NaN by itself cannot be asked this way.
+        alone = _run(source, bad)
         return (
             None if isinstance(alone, _No) else f"a row of NaN makes others fail: {beside.reason}"
         )
@@ -333,7 +345,7 @@ def _beside_nan(
         whole if axis is None else whole.narrow(axis, one.shape[axis], one.shape[axis])
         for whole, one, axis in zip(beside, singles[0], output_axes, strict=True)
     )
-    problem = _compare(middle, singles[0], noise)
+    problem = noise.compare(middle, singles[0])
     return None if problem is None else f"a row of NaN changes its neighbours: {problem}"
 
 

@@ -6,8 +6,8 @@ source --open--> Source --find rows--> facts --capture at one row--> programs
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,10 +15,11 @@ import numpy as np
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from fusec.importers.batch import BatchFacts, find_batch, one_row
+from fusec.importers.batch import BatchFacts, find_batch, one_row, still_holds
+from fusec.importers.likeness import likeness, state_of
 from fusec.importers.regimes import other_regimes
 from fusec.importers.source import Source as OpenSource
-from fusec.importers.source import torch_source
+from fusec.importers.source import TorchSource, torch_source
 from fusec.importers.torch_capture import Dynamic, capture, program_of
 from fusec.importers.variants import variants
 from fusec.ir.errors import ConfigError, ImportFailed
@@ -26,7 +27,7 @@ from fusec.ir.plan import Structure
 from fusec.ir.template import RowsKind, Symbol
 from fusec.passes.program import Program
 
-__all__ = ["Imported", "Options", "Source", "Twin", "import_model"]
+__all__ = ["Alike", "Imported", "Options", "Source", "Twin", "import_model"]
 
 Source: TypeAlias = Any
 """nn.Module, fx.GraphModule, ExportedProgram, path to .onnx or .pt2, ONNX bytes or ModelProto."""
@@ -43,6 +44,16 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Alike:
+    """A module's program, without its weights."""
+
+    key: Hashable
+    facts: BatchFacts
+    weights: frozenset[str]
+    """Names of all parameters and buffers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Imported:
     """A model that was captured."""
 
@@ -53,21 +64,28 @@ class Imported:
     weight_names: Mapping[str, str]
     """Name in the source by raw weight name, where they differ."""
     notes: tuple[str, ...]
+    alike: Alike | None
+    """What later modules of the same program are told by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Twin:
-    """A file whose raw structure is known already: its weights are all that matters."""
+    """A model whose program is known already: its weights are all that matters."""
 
-    structure: str
+    known: Structure
     weights: Mapping[str, Tensor]
     weight_names: Mapping[str, str]
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
+    proof: tuple[Sequence[Tensor], Sequence[Tensor]] | None
+    """Inputs, and the model's own answers, that the known program has to give."""
 
 
 def import_model(
-    source: Source, options: Options, known: Callable[[str], Structure | None]
+    source: Source,
+    options: Options,
+    known: Callable[[str], Structure | None],
+    alike: Callable[[Hashable], tuple[Alike, Structure] | None] | None = None,
 ) -> Imported | Twin:
     """Import a model in any form.
 
@@ -75,11 +93,12 @@ def import_model(
         source: the model.
         options: what the caller says about it.
         known: tells whether a raw structure has been imported before.
+        alike: tells what is known of modules with a likeness; None if each is to be traced.
 
     Raises:
         ConfigError: bad input: no such file, a damaged one, examples that do not fit.
         ImportFailed: what cannot be imported, named by operator or line.
-    Cost: a trace, 0.1 to some seconds; a twin costs reading its weights.
+    Cost: a trace, 0.1 to some seconds; a twin costs reading its weights, and a module some runs.
     """
     if _is_onnx(source):
         return _import_onnx(source, options, known)
@@ -87,9 +106,39 @@ def import_model(
         raise ConfigError("bind fixes inputs of ONNX models; wrap the module to fix its arguments")
     args, kwargs = _call(options.example)
     opened = torch_source(source, args, kwargs)
-    imported = _capture_all(opened, options, structure=None, weight_names={}, named={})
+    given = (options.symbols, options.batch_axes)
+    key = likeness(source, (args, kwargs), given) if isinstance(source, nn.Module) else None
+    found = alike(key) if alike is not None and key is not None else None
+    if found is not None:
+        twin = _module_twin(opened, source, *found)
+        if twin is not None:
+            return twin
+    imported, facts = _capture_all(opened, options, structure=None, weight_names={}, named={})
     opened.refuse_memory()
-    return imported
+    if key is None:
+        return imported
+    held = Alike(key=key, facts=facts, weights=frozenset(state_of(source)))
+    return replace(imported, alike=held)
+
+
+def _module_twin(
+    opened: TorchSource, module: nn.Module, alike: Alike, known: Structure
+) -> Twin | None:
+    """Take only the weights of a module, after all checks that its values could fail."""
+    if not still_holds(opened, opened.examples, alike.facts):
+        return None
+    opened.refuse_memory()
+    inputs = opened.examples
+    if alike.facts.kind is RowsKind.INDEPENDENT:
+        inputs = one_row(inputs, alike.facts.input_axes)
+    return Twin(
+        known=known,
+        weights={name: tensor.detach() for name, tensor in state_of(module).items()},
+        weight_names={},
+        input_names=opened.input_names,
+        output_names=opened.output_names,
+        proof=(inputs, opened.run(inputs)),
+    )
 
 
 def _is_onnx(source: Source) -> bool:
@@ -134,16 +183,19 @@ def _import_onnx(
     named = {i: axis for i, axes in named_rows(inputs).items() for axis in axes}
     key = _key(found.key, options, named)
     names = {f"w{i}": w.name for i, w in enumerate(found.weights)}
-    if known(key) is not None:
+    twin = known(key)
+    if twin is not None:
         return Twin(
-            structure=key,
+            known=twin,
             weights={f"w{i}": w.tensor() for i, w in enumerate(found.weights)},
             weight_names=names,
             input_names=tuple(i.name for i in inputs),
             output_names=tuple(o.name for o in loaded.outputs),
+            proof=None,
         )
     opened = onnx_source(loaded, options.bind, options.example)
-    return _capture_all(opened, options, structure=key, weight_names=names, named=named)
+    imported, _ = _capture_all(opened, options, structure=key, weight_names=names, named=named)
+    return imported
 
 
 def _key(structure: str, options: Options, named: Mapping[int, int]) -> str:
@@ -177,7 +229,7 @@ def _capture_all(
     structure: str | None,
     weight_names: Mapping[str, str],
     named: Mapping[int, int],
-) -> Imported:
+) -> tuple[Imported, BatchFacts]:
     given = _given_axes(opened, options.batch_axes)
     facts = find_batch(opened, opened.examples, given=given, named=named)
     dynamic = _dynamic(opened, options.symbols, facts)
@@ -222,12 +274,14 @@ def _capture_all(
             # The general program stands; only requests of exactly these extents are refused.
             notes.append(f"extents {[list(t.shape) for t in inputs]} cannot be captured: {e}")
     programs += other_regimes(opened, examples, dynamic, programs[0], captured)
-    return Imported(
+    imported = Imported(
         programs=tuple(programs),
         structure=structure,
         weight_names=weight_names,
         notes=tuple(notes),
+        alike=None,
     )
+    return imported, facts
 
 
 def _given_axes(

@@ -22,25 +22,32 @@ def gather(view: View, state: State, first: Group, until: int | None = None) -> 
     """Give what runs together from where `first` is, itself included."""
     cost = view.profile[first.template]
     taken, rows, promise = [first], first.rows, first.promise_ns
-    if first.done_ns or rows >= cost.max_batch:
+    most, block, left_ns = cost.max_batch, first.block, cost.left_ns
+    if first.done_ns or rows >= most:
         return taken
     end = cost.n_blocks if until is None else until
     behind = size(state.order)
-    takes = cost.span_ns(first.block, end, rows)
+    left = left_ns(block, rows)
+    takes = left - left_ns(end, rows)
+    its_rows = its_ns = 0
     for other in _mates(view, state, first):
         more = rows + other.rows
-        if more > cost.max_batch or short(view, [*taken, other]):
+        if more > most or (view.free_bytes is not None and short(view, [*taken, other])):
             continue
-        longer = cost.span_ns(first.block, end, more)
-        saved = takes + cost.span_ns(first.block, end, other.rows) - longer
+        if its_rows != other.rows:
+            its_rows, its_ns = other.rows, cost.span_ns(block, end, other.rows)
+        longer_left = left_ns(block, more)
+        longer = longer_left - left_ns(end, more)
+        saved = takes + its_ns - longer
         if saved * max(1, behind - len(taken)) < (longer - takes) * len(taken):
             break
-        before, after = (view.now_ns + cost.left_ns(first.block, n) for n in (rows, more))
-        if before <= promise < after:
+        if view.now_ns + left <= promise < view.now_ns + longer_left:
             break
         taken.append(other)
-        rows, promise, takes = more, min(promise, other.promise_ns), longer
-        if rows >= cost.max_batch:
+        rows, left, takes = more, longer_left, longer
+        if other.promise_ns < promise:
+            promise = other.promise_ns
+        if rows >= most:
             break
     return taken
 

@@ -1,7 +1,7 @@
 """Requests that run together, or one alone, with all that decisions about them need."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fusec.runtime.sched.due import due_ns
 from fusec.runtime.sched.order import NEVER, Key
@@ -54,16 +54,20 @@ def left_ns(group: Group, profile: Profile) -> int:
 
 def merged(groups: Sequence[Group]) -> Group:
     """Give the group of several at one place."""
+    first = groups[0]
     if len(groups) == 1:
-        return groups[0]
-    return replace(
-        groups[0],
-        requests=tuple(n for g in groups for n in g.requests),
-        rows=sum(g.rows for g in groups),
-        base_ns=min(g.base_ns for g in groups),
-        key=min(g.key for g in groups),
-        due_ns=min(g.due_ns for g in groups),
-        promise_ns=min(g.promise_ns for g in groups),
+        return first
+    return Group(
+        requests=tuple([n for g in groups for n in g.requests]),
+        template=first.template,
+        block=first.block,
+        done_ns=first.done_ns,
+        stopped=first.stopped,
+        rows=sum([g.rows for g in groups]),
+        base_ns=min([g.base_ns for g in groups]),
+        key=min([g.key for g in groups]),
+        due_ns=min([g.due_ns for g in groups]),
+        promise_ns=min([g.promise_ns for g in groups]),
     )
 
 

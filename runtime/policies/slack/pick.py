@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from fusec.runtime.policies.slack.group import Group, fresh_group
+from fusec.runtime.policies.slack.group import Group
 from fusec.runtime.policies.slack.state import State
 from fusec.runtime.sched.order import Entry, items, remove
 from fusec.runtime.sched.view import View
@@ -19,9 +19,8 @@ def group_of(view: View, state: State, entry: Entry) -> Group | None:
     waiting = view.waiting.get(entry.request)
     if waiting is None or waiting.stops:
         return None
-    request = waiting.request
-    left = view.profile.stated[request.template].left_ns(0, request.rows)
-    return fresh_group(request, entry.key[0] - 3 * left // 10, view.profile)
+    group: Group = entry.what
+    return None if group.stopped else group
 
 
 def first_group(view: View, state: State) -> tuple[Group | None, State]:

@@ -56,19 +56,21 @@ def _fill(
     first = _stays(view, state, first)
     until = first.block + 1
     groups = gather(view, state, first)
-    new = joins_at(view, state, merged(groups))
+    pack = merged(groups)
+    new = joins_at(view, state, pack)
     if new is not None:
         groups, until = gather(view, state, new, first.block), first.block
+        pack = merged(groups)
     else:
-        later = waits_until(view, state, merged(groups))
+        later = waits_until(view, state, pack)
         if later is not None:
             return view, state, WakeAt(later)
-    pack = merged(groups)
-    view, state = less_memory(view, groups), launched(state, groups)
+    view, state = less_memory(view, groups), launched(state, groups, pack)
     beside = company(view, state, pack) if until == pack.block + 1 else []
-    for others in beside:
-        view, state = less_memory(view, others), launched(state, others)
-    return view, state, Launch(packed(pack, [merged(b) for b in beside]), lane.index, until)
+    packs = [merged(others) for others in beside]
+    for others, together in zip(beside, packs, strict=True):
+        view, state = less_memory(view, others), launched(state, others, together)
+    return view, state, Launch(packed(pack, packs), lane.index, until)
 
 
 def _late(view: View, group: Group) -> tuple[int, ...]:
@@ -101,4 +103,4 @@ def _stays(view: View, state: State, first: Group) -> Group:
     return old if kept and (lost or harmless) else first
 
 
-SLACK = Policy("slack", State(), _decide)
+SLACK = Policy("slack", State(), _decide, preempts=True)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 
 from fusec.runtime.policies.slack.group import Group, fresh_group, left_ns, merged
 from fusec.runtime.sched.due import due_ns
-from fusec.runtime.sched.order import Entry, Order, insert, remove, total_work
+from fusec.runtime.sched.order import Entry, Order, insert, remove, remove_all, total_work
 from fusec.runtime.sched.records import Request
 from fusec.runtime.sched.view import Lane, View, Waiting
 
@@ -68,7 +68,7 @@ def entry_of(group: Group, view: View) -> Entry:
         cost = view.profile[group.template]
         left = min(left, left * cost.share_ns // cost.solo_ns)
     work = max(1, left // max(1, len(view.lanes)))
-    return Entry(group.key, group.requests[0], 0, work, group.promise_ns)
+    return Entry(group.key, group.requests[0], 0, work, group.promise_ns, group)
 
 
 def admitted(state: State, view: View, group: Group) -> State:
@@ -79,17 +79,26 @@ def admitted(state: State, view: View, group: Group) -> State:
     return State(order, fresh, state.packs, state.running, state.rhythms)
 
 
-def launched(state: State, groups: Sequence[Group]) -> State:
-    """Move groups from what waits to what runs, together."""
-    order, fresh, packs = state.order, state.fresh, state.packs
-    for group in groups:
-        order = remove(order, group.key)
-        if group.stopped:
-            packs = {k: p for k, p in packs.items() if k != group.requests[0]}
-        else:
-            fresh = {**fresh, group.template: remove(fresh.get(group.template), group.key)}
-    running = {**state.running, groups[0].requests[0]: merged(groups)}
-    return State(order, fresh, packs, running, state.rhythms)
+def launched(state: State, groups: Sequence[Group], pack: Group) -> State:
+    """Move groups from what waits to what runs, together.
+
+    Args:
+        state: before.
+        groups: of one template.
+        pack: what they are together.
+    """
+    fresh, packs = state.fresh, state.packs
+    keys = sorted([g.key for g in groups])
+    new = keys if not packs else sorted([g.key for g in groups if not g.stopped])
+    if new:
+        fresh = {**fresh, pack.template: remove_all(fresh.get(pack.template), new)}
+    if len(new) < len(keys):
+        packs = {**packs}
+        for group in groups:
+            if group.stopped:
+                packs.pop(group.requests[0], None)
+    running = {**state.running, pack.requests[0]: pack}
+    return State(remove_all(state.order, keys), fresh, packs, running, state.rhythms)
 
 
 def drop(state: State, view: View, waiting: Waiting) -> State:

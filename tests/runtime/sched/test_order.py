@@ -15,6 +15,7 @@ from fusec.runtime.sched.order import (
     items,
     least_after,
     remove,
+    remove_all,
     size,
     total_work,
     work_before,
@@ -88,11 +89,42 @@ def test_what_is_not_there_is_not_removed_nor_found() -> None:
     assert remove(None, (2, 0, 0, 2)) is None
 
 
-def test_it_stays_shallow_whatever_order_entries_come_in() -> None:
-    def depth(order: Order) -> int:
-        return 0 if order is None else 1 + max(depth(order.left), depth(order.right))
+def depth(order: Order) -> int:
+    if order is None:
+        return 0
+    return 1 if order.leaf else 1 + max(map(depth, order.kids))
 
+
+@given(
+    st.lists(st.integers(0, 400), unique=True, max_size=300),
+    st.lists(st.integers(0, 400), max_size=300),
+)
+def test_many_leave_at_once_as_if_one_after_another(there: list[int], gone: list[int]) -> None:
+    entries = [entry(n, n, n % 7 + 1, 5 * n) for n in there]
     order: Order = None
-    for number in range(4_000):
-        order = insert(order, entry(number, number, 1, NEVER))
-    assert depth(order) < 45
+    for new in entries:
+        order = insert(order, new)
+    keys = sorted((n, 0, 0, n) for n in gone)
+    left = remove_all(order, keys)
+    assert list(items(left)) == sorted(e for e in entries if e.request not in gone)
+    assert size(left) == len([n for n in there if n not in gone])
+    assert total_work(left) == sum(e.work_ns for e in items(left))
+    sums, least = 0, NEVER
+    for each in items(left):
+        sums += each.work_ns
+        least = min(least, each.promise_ns - sums)
+    assert least_after(left, (-1, 0, 0, 0)) == least
+    if not set(gone) & set(there):
+        assert left is order
+
+
+def test_it_stays_shallow_whatever_order_entries_come_in() -> None:
+    for numbers in (range(4_000), range(4_000, 0, -1)):
+        order: Order = None
+        for number in numbers:
+            order = insert(order, entry(number, number, 1, NEVER))
+        assert depth(order) <= 4
+        for number in list(numbers)[:3_900]:
+            order = remove(order, (number, 0, 0, number))
+        assert depth(order) <= 2
+        assert size(order) == 100

@@ -1,0 +1,393 @@
+"""The real driver under made-up time and made-up lanes: rules, outcomes, accounts, logs."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fusec_testing.sched import MS, ask, costs, policy_of, workloads
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fusec.ir.errors import ConfigError, VerifyError
+from fusec.runtime.drivers.real import RealDriver
+from fusec.runtime.drivers.run import Run, Span, check_run
+from fusec.runtime.drivers.work import Arrival, Ended, Event, Left, Task, Work
+from fusec.runtime.policies.table import POLICIES, find_policy
+from fusec.runtime.sched.decider import Decision
+from fusec.runtime.sched.log import log_lines, read_log
+from fusec.runtime.sched.policy import Policy
+from fusec.runtime.sched.profile import Profile
+from fusec.runtime.sched.records import Launch, Outcome, Pack, Request, Result
+from fusec.runtime.sched.replay import replay
+from fusec.runtime.sched.view import NewCost, View
+
+NEVER = 1 << 60
+
+
+class Job:
+    """What a request stands for."""
+
+    def __init__(self, *, size: int = 1) -> None:
+        self.size = size
+        self.cancelled = self.failed = False
+
+
+class Lane:
+    """A lane whose blocks take made-up times."""
+
+    def __init__(self, index: int, chance: random.Random, retreat_ns: int | None) -> None:
+        self.index, self.retreat_ns = index, retreat_ns
+        self._chance = chance
+        self.clock = 0
+        self.place = 0
+        self.work: Work | None = None
+        self._ends: list[int] = []
+        self._stop: int | None = None
+
+    def start(self, work: Work) -> None:
+        """Begin."""
+        assert self.work is None, "a lane runs one thing at a time"
+        self.work, self.place, self._stop = work, 0, None
+        at, self._ends = self.clock, []
+        for _ in range(work.blocks):
+            at += self._chance.choice([1, MS // 3, MS, 3 * MS, 7 * MS])
+            self._ends.append(at)
+
+    def stop(self, *, within_block: bool) -> None:
+        """Leave soon."""
+        end = next((e for e in self._ends if e > self.clock), self._ends[-1])
+        if within_block and self.retreat_ns is not None:
+            end = min(end, self.clock + 1 + self._chance.randrange(self.retreat_ns))
+        self._stop = end if self._stop is None else min(self._stop, end)
+
+    @property
+    def at_ns(self) -> int:
+        """When something happens on it."""
+        if self.work is None:
+            return NEVER
+        return self._ends[-1] if self._stop is None else self._stop
+
+    def ended(self, *, failed: bool) -> Ended:
+        """Say how far it got."""
+        work, end = self.work, self.at_ns
+        assert work is not None
+        blocks = sum(e <= end for e in self._ends)
+        self.work = None
+        if failed:
+            for tasks, _ in work.parts:
+                for task in tasks:
+                    assert isinstance(task, Job)
+                    task.failed = True
+        half = blocks < work.blocks and self._chance.random() < 0.8 and end not in self._ends
+        return Ended(
+            lane=self.index, blocks=blocks, took_ns=(MS,) * work.blocks, half_done=half, over=failed
+        )
+
+    def pass_to(self, now: int) -> None:
+        """Let time pass."""
+        self.clock = now
+        self.place = sum(e <= now for e in self._ends)
+
+
+class Notes:
+    """Keeps all that a driver says."""
+
+    def __init__(self) -> None:
+        self.decisions: list[Decision] = []
+        self.spans: list[Span] = []
+        self.outcomes: list[Outcome] = []
+        self.calls = 0
+
+    def decided(self, decision: Decision) -> None:
+        """Note a decision."""
+        self.decisions.append(decision)
+
+    def ran(self, span: Span, requests: Sequence[Request], calls: int, room: int) -> None:
+        """Note a stay on a lane."""
+        assert calls >= len(requests) and room >= 1
+        self.spans.append(span)
+
+    def ended(self, outcome: Outcome, task: Task) -> None:
+        """Note the end of a request."""
+        self.outcomes.append(outcome)
+
+
+class World:
+    """A driver, its lanes and its time."""
+
+    def __init__(
+        self,
+        policy: Policy[Any] | str,
+        profile: Profile,
+        *,
+        seed: int = 0,
+        lanes: int = 1,
+        queue_limit: int = 1000,
+        retreat_ns: int | None = None,
+        memory_bytes: int | None = None,
+        failures: float = 0.0,
+    ) -> None:
+        self.chance = random.Random(seed)
+        self.policy = find_policy(policy) if isinstance(policy, str) else policy
+        self.profile = profile
+        self.lanes = [Lane(i, self.chance, retreat_ns) for i in range(lanes)]
+        self.notes = Notes()
+        self.jobs: dict[int, Job] = {}
+        self.failures = failures
+        self.driver = RealDriver(
+            self.policy,
+            profile,
+            self.lanes,
+            self.notes,
+            queue_limit=queue_limit,
+            memory_bytes=memory_bytes,
+        )
+        self.now = 0
+        self.wake: int | None = None
+
+    def turn(self, *events: Event) -> None:
+        """Turn the driver at the present time."""
+        self.wake = self.driver.turn(self.now, events)
+        assert self.wake is None or self.wake > self.now
+
+    def run(self, requests: Sequence[Request], cancels: Sequence[tuple[int, int]] = ()) -> Run:
+        """Serve requests; give up some of them at certain times."""
+        todo: list[tuple[int, Request | int]] = [
+            *((r.arrival_ns, r) for r in requests),
+            *cancels,
+        ]
+        todo.sort(key=lambda pair: pair[0])
+        while True:
+            times = [*(lane.at_ns for lane in self.lanes), *(at for at, _ in todo[:1])]
+            at = min([*times, NEVER if self.wake is None else self.wake])
+            if at >= NEVER:
+                break
+            self.now = max(self.now, at)
+            events: list[Event] = []
+            for lane in self.lanes:
+                lane.pass_to(self.now)
+                if lane.at_ns <= self.now:
+                    events.append(lane.ended(failed=self.chance.random() < self.failures))
+            while todo and todo[0][0] <= self.now:
+                _, what = todo.pop(0)
+                events.append(self._came(what) if isinstance(what, Request) else self._gone(what))
+            self.turn(*events)
+        return Run(
+            policy=self.policy.name,
+            lanes=len(self.lanes),
+            outcomes=tuple(self.notes.outcomes),
+            spans=tuple(self.notes.spans),
+            decisions=tuple(self.notes.decisions),
+        )
+
+    def _came(self, request: Request) -> Event:
+        self.jobs[request.id] = Job(size=self.chance.choice([1, 1, 3]))
+        self.driver.nudge(request, self.now)
+        return Arrival(request, self.jobs[request.id])
+
+    def _gone(self, number: int) -> Event:
+        if number in self.jobs:
+            self.jobs[number].cancelled = True
+        return Left(number)
+
+
+@given(
+    workload=workloads(),
+    policy=st.sampled_from(sorted(POLICIES)),
+    seed=st.integers(0, 1000),
+    failures=st.sampled_from([0.0, 0.2]),
+    cancels=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 23)), max_size=8),
+)
+@settings(max_examples=150, deadline=None)
+def test_every_policy_keeps_the_rules_whatever_lanes_do(
+    workload: tuple[Profile, list[Request], dict[str, Any]],
+    policy: str,
+    seed: int,
+    failures: float,
+    cancels: list[tuple[int, int]],
+) -> None:
+    profile, requests, options = workload
+    world = World(policy, profile, seed=seed, failures=failures, **options)
+    run = world.run(requests, [(at * MS, number) for at, number in cancels])
+    check_run(run, requests)
+    book = world.driver.book
+    assert (book.queued, len(book.tasks), world.driver.running) == (0, 0, 0)
+    assert book.free_bytes == options["memory_bytes"]
+    for outcome in run.outcomes:
+        job = world.jobs[outcome.request.id]
+        if outcome.result is Result.DONE:
+            assert not job.failed
+        if outcome.result is Result.CANCELLED:
+            assert job.cancelled
+        if outcome.result is Result.FAILED:
+            assert job.failed
+    assert replay(world.policy, profile, run.decisions) is None
+
+
+@given(workload=workloads(), seed=st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_a_log_is_replayed_from_its_file(
+    workload: tuple[Profile, list[Request], dict[str, Any]],
+    seed: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    profile, requests, options = workload
+    world = World("slack", profile, seed=seed, **options)
+    run = world.run(requests)
+    path: Path = tmp_path_factory.mktemp("log") / "decisions.jsonl"
+    path.write_text("\n".join(log_lines(run.policy, profile, run.decisions)))
+    log = read_log(path)
+    assert log.decisions == run.decisions
+    assert replay(find_policy(log.policy), log.profile, log.decisions) is None
+
+
+def test_expired_work_is_refused_at_that_moment_and_never_runs() -> None:
+    world = World("fifo", costs({"long": [50.0]}))
+    world.run([ask(1, "long"), ask(2, "long", at=1.0, deadline=0.2)])
+    end = next(o for o in world.notes.outcomes if o.request.id == 2)
+    assert (end.result, end.at_ns, end.start_ns) == (Result.EXPIRED, 1_200_000, None)
+
+
+def test_what_runs_is_stopped_when_nobody_wants_it_any_more() -> None:
+    world = World("fifo", costs({"long": [50.0] * 4}), retreat_ns=1000)
+    world.turn(Arrival(ask(1, "long"), job := Job()))
+    world.now = 10
+    world.lanes[0].pass_to(10)
+    job.cancelled = True
+    world.turn(Left(1))
+    assert world.lanes[0].at_ns <= 10 + 1001
+    world.now = world.lanes[0].at_ns
+    world.turn(world.lanes[0].ended(failed=False))
+    assert [o.result for o in world.notes.outcomes] == [Result.CANCELLED]
+
+
+def test_a_full_queue_refuses_at_once_and_counts_calls() -> None:
+    world = World("fifo", costs({"long": [50.0]}), queue_limit=3)
+    events = [Arrival(ask(n, "long"), Job(size=2)) for n in range(4)]
+    world.turn(*events)
+    ended = {o.request.id: o.result for o in world.notes.outcomes}
+    assert ended == {2: Result.FULL, 3: Result.FULL}
+    assert world.driver.book.queued == 2  # one of the two runs
+    assert world.driver.book.full(1) and not world.driver.book.full(0)
+
+
+def test_too_much_memory_is_refused_and_some_is_waited_for() -> None:
+    profile = costs({"a": [5.0]}, bytes_each=10)
+    world = World("fifo", profile, memory_bytes=25, lanes=3)
+    run = world.run([ask(n, "a") for n in range(3)] + [ask(9, "a", rows=3)])
+    results = Counter(o.result for o in run.outcomes)
+    assert results == {Result.DONE: 3, Result.FULL: 1}
+    check_run(run, [o.request for o in run.outcomes])
+
+
+@pytest.mark.parametrize("policy", ["slack", "fair"])
+def test_whoever_would_be_late_stops_what_runs_before_the_driver_hears_of_it(policy: str) -> None:
+    profile = costs({"long": [100.0], "short": [1.0]})
+    world = World(policy, profile, retreat_ns=200_000)
+    world.turn(Arrival(ask(1, "long"), Job()))
+    lane = world.lanes[0]
+    lane._ends = [100 * MS]
+    assert lane.at_ns == 100 * MS
+    world.driver.nudge(ask(2, "short", deadline=3.0), 0)
+    assert lane.at_ns <= 200_001
+
+
+@pytest.mark.parametrize(
+    ("policy", "deadline", "long"),
+    [
+        ("slack", 200.0, None),  # in time anyway
+        ("slack", 1.1, None),  # late even so
+        ("slack", 3.0, 2.0),  # what runs is due before
+        ("fifo", 3.0, None),  # such a policy stops nothing
+    ],
+)
+def test_nothing_is_stopped_without_need(policy: str, deadline: float, long: float | None) -> None:
+    profile = costs({"long": [100.0], "short": [1.0]})
+    world = World(policy_of_launch() if long else policy, profile, retreat_ns=200_000)
+    if long:
+        world.policy = find_policy(policy)
+    world.turn(Arrival(ask(1, "long", deadline=long), Job()))
+    lane = world.lanes[0]
+    lane._ends = [100 * MS]
+    world.driver.nudge(ask(2, "short", deadline=deadline), 0)
+    assert lane.at_ns == 100 * MS
+
+
+def policy_of_launch() -> Policy[None]:
+    """Launch whatever came, whole; say that it preempts."""
+
+    def decide(view: View) -> tuple[Any, ...]:
+        return tuple(
+            Launch(Pack(r.template, (r.id,)), 0, view.profile[r.template].n_blocks)
+            for r in view.change.arrived
+        )
+
+    made = policy_of(decide)
+    return Policy(made.name, made.start, made.decide, preempts=True)
+
+
+def test_costs_of_a_new_template_reach_the_policy_and_the_log(tmp_path: Path) -> None:
+    profile = costs({"old": [1.0]})
+    later = costs({"new": [2.0, 3.0]})["new"]
+    world = World("slack", profile)
+    world.turn(Arrival(ask(1, "new"), Job(), (NewCost.of("new", "n", later),)))
+    assert world.driver.profile["new"] == later
+    run = world.run([ask(2, "new", at=40.0), ask(3, "old", at=41.0)])
+    assert Counter(o.result for o in run.outcomes) == {Result.DONE: 3}
+    path = tmp_path / "log"
+    path.write_text("\n".join(log_lines("slack", profile, run.decisions)))
+    log = read_log(path)
+    assert replay(find_policy("slack"), log.profile, log.decisions) is None
+
+
+def test_a_policy_that_breaks_a_rule_is_found_out() -> None:
+    def twice(view: View) -> tuple[Any, ...]:
+        return tuple(
+            Launch(Pack(r.template, (r.id,)), 0, 1) for r in view.change.arrived for _ in range(2)
+        )
+
+    world = World(policy_of(twice), costs({"a": [1.0]}))
+    with pytest.raises(VerifyError, match="does not wait"):
+        world.turn(Arrival(ask(1, "a"), Job()))
+
+
+def test_numbers_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no lanes"):
+        World("fifo", costs({"a": [1.0]}), lanes=0)
+    with pytest.raises(ConfigError, match="queue of 0"):
+        World("fifo", costs({"a": [1.0]}), queue_limit=0)
+
+
+def _retreated(policy: Policy[Any]) -> World:
+    """Give a world in which two requests run together and have just stopped in mid-block."""
+    world = World(policy, costs({"two": {1: [9.0], 2: [9.0]}}), retreat_ns=1000)
+    world.turn(Arrival(ask(1, "two"), Job()), Arrival(ask(2, "two"), Job()))
+    world.now = 4 * MS
+    world.lanes[0].work = None
+    world.turn(Ended(lane=0, blocks=0, took_ns=(4 * MS,), half_done=True))
+    return world
+
+
+def test_work_done_before_a_retreat_counts_and_who_did_it_goes_on_together() -> None:
+    def both(view: View) -> tuple[Any, ...]:
+        ready = tuple(view.waiting)
+        return (Launch(Pack("two", ready), 0, 1),) if ready and not view.lanes[0].pack else ()
+
+    world = _retreated(policy_of(both))
+    (stopped,) = world.notes.decisions[-1].change.stopped
+    assert (stopped.pack, stopped.done_ns) == (Pack("two", (1, 2)), 4 * MS)
+    assert world.lanes[0].work is not None
+    assert world.lanes[0].work.ends_ns == (9 * MS,)  # 5 of 9 are left
+
+    def first(view: View) -> tuple[Any, ...]:
+        ready = tuple(view.waiting)[:1]
+        return (Launch(Pack("two", ready), 0, 1),) if ready and not view.lanes[0].pack else ()
+
+    calls = iter((both, first))
+    with pytest.raises(VerifyError, match="must go on with them"):
+        _retreated(policy_of(lambda view: next(calls)(view)))

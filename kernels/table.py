@@ -43,7 +43,7 @@ TILE_OPS: Mapping[TileOp, TileFolder] = {
         package="fusec.kernels.reduce",
         epilogue=True,
         writes_strided=True,
-        bare=(("form", "where"), ("form", "scan")),
+        bare=(("form", "where"), ("form", "scan"), ("form", "sort")),
     ),
     TileOp.POINTWISE: TileFolder(
         package="fusec.kernels.pointwise", epilogue=False, writes_strided=True

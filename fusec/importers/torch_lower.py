@@ -158,6 +158,17 @@ def _arange(node: fx.Node) -> bool:
     return False
 
 
+def _rrelu(node: fx.Node) -> bool:
+    """Spell a random slope by its mean, which it is outside of training."""
+    given = dict(zip(("lower", "upper", "training"), node.args[1:], strict=False)) | node.kwargs
+    lower, upper = given.get("lower", 1 / 8), given.get("upper", 1 / 3)
+    if not given.get("training", False):
+        assert isinstance(lower, int | float) and isinstance(upper, int | float)
+        node.target = aten.leaky_relu.default
+        node.args, node.kwargs = (node.args[0], (lower + upper) / 2), {}
+    return False
+
+
 SYNONYMS: dict[str, str] = {
     "__and__": "bitwise_and", "__or__": "bitwise_or", "__xor__": "bitwise_xor",
     "__lshift__": "bitwise_left_shift", "__rshift__": "bitwise_right_shift",
@@ -200,6 +211,7 @@ REWRITES: dict[object, Rewrite] = {
     aten.contiguous.default: _same_memory_format,
     aten.view.default: _reshape,
     aten._unsafe_view.default: _reshape,
+    aten.rrelu.default: _rrelu,
     aten.arange.default: _arange,
     aten.arange.start: _arange,
     aten._assert_tensor_metadata.default: _drop,

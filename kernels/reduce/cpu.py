@@ -20,6 +20,7 @@ from fusec.kernels.reduce.micro import (
     summing,
 )
 from fusec.kernels.reduce.scalars import reduce_scalars, reduce_scan
+from fusec.kernels.reduce.sort import reduce_sort
 from fusec.kernels.reduce.where import reduce_where
 
 __all__ = ["KERNELS"]
@@ -146,5 +147,6 @@ KERNELS = (
     KernelSource(name="reduce_where", function=reduce_where),
     KernelSource(name="reduce_scalars", function=reduce_scalars),
     KernelSource(name="reduce_scan", function=reduce_scan),
+    KernelSource(name="reduce_sort", function=reduce_sort),
 )
 """Kernels of this folder."""

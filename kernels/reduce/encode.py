@@ -4,11 +4,13 @@
                 form "columns": [o, r1, r2, i], the last axis contiguous
                 form "where":   [o, r], the last axis contiguous
                 form "scalars": [o, r], integers or booleans, any strides
-                form "scan":    [o, n, i], any strides
+                form "scan", "sort": [o, n, i], any strides
     writes  y   [o]; for columns [o, i]; for a scan dense in x's shape
+            sort: y and int64 places [o, k, i], any strides: the first k of each column
             where it is, int64 [o]: second for "max" and "min", first for "argmax" and "argmin"
     attrs   form, kind
             correction  float, taken off the number of elements in "var" and "std"
+            largest     bool, of a sort: the largest first
 
 Order of sums: in rows by lane, see `reduce/micro.py`, runs of r2 in order, 64 to a chunk; in
 columns element r2 goes to accumulator r2 % 4, in chunks of 256; accumulators are added in pairs,
@@ -51,6 +53,8 @@ def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
         return _columns(stage, buffers)
     if form == "scan":
         return _scan(stage, buffers)
+    if form == "sort":
+        return _sort(stage, buffers)
     x = as_rows(stage.reads[0], buffers)
     writes = [as_rows(w, buffers) for w in stage.writes]
     size = itemsize_bytes(x.dtype)
@@ -85,6 +89,30 @@ def _scan(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
     words += [*sizes, 0, 0, 0]
     flat = is_flat((x, y), x.shape[0], buffers)
     return _encoded(stage, "reduce_scan", words, (x.shape[0], x.shape[2]), 16, flat)
+
+
+def _sort(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
+    x, y, places = (as_rows(v, buffers) for v in (*stage.reads, *stage.writes))
+    size = itemsize_bytes(x.dtype)
+    n, k, inner = x.shape[1], y.shape[1], x.shape[2]
+    words: list[Extent] = [*_place(x), *_place(y), *_place(places), n, k]
+    for view in (x, y, places):
+        words += [view.strides[axis] * itemsize_bytes(view.dtype) for axis in (1, 2)]
+    # An integer's kind is its size; a float's is one more.
+    words += [size + x.dtype.startswith("float"), int(bool(stage.attr("largest")))]
+    return Encoded(
+        kernel="reduce_sort",
+        words=tuple(words),
+        items=x.shape[0],
+        items2=inner,
+        grain=1,
+        grain2=1,
+        flat=is_flat((x, y, places), x.shape[0], buffers),
+        flops=product(x.shape) * 30,
+        read_bytes=product(x.shape) * size,
+        written_bytes=product(y.shape) * (size + 8),
+        scratch_bytes=n * 24,
+    )
 
 
 def _place(view: View) -> tuple[Extent, ...]:

@@ -22,6 +22,9 @@ def run(stage: Stage, memory: Memory) -> None:
     if form == "scan":
         writes[0][...] = np.cumsum(x, axis=1, dtype=x.dtype if x.dtype.kind == "f" else np.int64)
         return
+    if form == "sort":
+        _sort(x, writes, largest=bool(stage.attr("largest")))
+        return
     if form == "columns":
         x = np.moveaxis(x, 3, 1)
     x = x.reshape(*writes[0].shape, -1)
@@ -35,6 +38,19 @@ def run(stage: Stage, memory: Memory) -> None:
         assert isinstance(correction, float)
         writes[0][...] = _reduced(x, kind, correction)
     apply(stage, memory)
+
+
+def _sort(x: np.ndarray, writes: list[np.ndarray], *, largest: bool) -> None:
+    """Give the first values and their places; NaN is above all, equal values keep their order."""
+    k = writes[0].shape[1]
+    if largest:
+        # Backwards, the last of equal values is first in the order that is turned round.
+        order = x.shape[1] - 1 - np.argsort(x[:, ::-1], axis=1, kind="stable")[:, ::-1]
+    else:
+        order = np.argsort(x, axis=1, kind="stable")
+    places = order[:, :k]
+    writes[0][...] = np.take_along_axis(x, places, axis=1)
+    writes[1][...] = places
 
 
 def _where(x: np.ndarray, kind: str) -> np.ndarray:

@@ -16,6 +16,7 @@ A rule that looked at a weight's value leaves a guard: its operand becomes an ex
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -29,6 +30,7 @@ from fusec.passes.canonicalise import (
     group_norm,
     indexing,
     linear,
+    lookup,
     norm,
     padding,
     plain,
@@ -41,7 +43,7 @@ from fusec.passes.canonicalise import (
 from fusec.passes.canonicalise.order import merge_equal, order_operands
 from fusec.passes.canonicalise.rewrite import Rule, rewrite
 from fusec.passes.canonicalise.spell import spell_arguments
-from fusec.passes.program import Program
+from fusec.passes.program import Program, fork
 from fusec.passes.report import Pass, PassReport, Reason
 from fusec.passes.verify import verify
 
@@ -49,7 +51,7 @@ __all__ = ["PIPELINE", "canonicalise"]
 
 SPELLING: Final = (
     *spelling.RULES, *shapes.RULES, *scalars.RULES, *reduction.RULES, *indexing.RULES,
-    *recurrent.RULES, *plain.RULES, *padding.RULES, *einsum.RULES,
+    *lookup.RULES, *recurrent.RULES, *plain.RULES, *padding.RULES, *einsum.RULES,
 )  # fmt: skip
 RAISING: Final = (*activation.RULES, *norm.RULES, *group_norm.RULES, *batch_norm.RULES)
 PRODUCTS: Final = (*attention.RULES, *linear.RULES, *convolution.RULES)
@@ -101,6 +103,10 @@ def canonicalise(
     Cost: about 1 ms per node; a wake-word head 35 ms.
     """
     reports = []
+    # One copy is enough if nobody looks at what lies between.
+    private = not check and observe is None
+    if private:
+        program = replace(fork(program), is_scratch=True)
     for name, run in passes:
         before = program
         program, report = run(program)
@@ -110,4 +116,4 @@ def canonicalise(
         if observe is not None:
             observe(name, program, report)
         reports.append(report)
-    return program, tuple(reports)
+    return replace(program, is_scratch=False), tuple(reports)

@@ -19,7 +19,7 @@ from fusec.passes.canonicalise.rewrite import Answer, Edit, Rule
 from fusec.passes.canonicalise.schema import arguments
 from fusec.passes.canonicalise.shapes import reshape
 
-__all__ = ["RULES"]
+__all__ = ["RULES", "range_axis"]
 
 aten = torch.ops.aten
 
@@ -62,7 +62,7 @@ def _index_by_ranges(edit: Edit, node: fx.Node) -> Answer:
     rank = len(shape_of(node)) - (len(shape_of(x)) - len(indices))
     along: list[int] = []
     for axis, index in enumerate(indices):
-        found = _range_axis(index, shape_of(x)[axis], rank)
+        found = range_axis(index, shape_of(x)[axis], rank)
         if found is None:
             return None
         along.append(found)
@@ -79,7 +79,7 @@ def _only_ones(edit: Edit, x: fx.Node, node: fx.Node) -> bool:
     return len(before) == len(after) and all(map(same, before, after))
 
 
-def _range_axis(index: Any, size: Any, rank: int) -> int | None:
+def range_axis(index: Any, size: Any, rank: int) -> int | None:
     """Give the axis along which an index runs over 0 .. size-1, counted in the result.
 
     -1 where there is one element, the first; None for any other index.

@@ -5,6 +5,7 @@ meshgrid(xs)[i]                               ->  expand(reshape(xs[i]))
 tril(x, k), triu(x, k)                        ->  where(column - row <= k, x, 0)
 eye(n), one_hot(x, n)                         ->  a comparison with a range, cast
 linspace(a, b, n)                             ->  a + i * step in its first half, b - ... behind
+narrow(x, d, start, length)                   ->  slice(x, d, start, start + length)
 slice_scatter(x, part), select_scatter        ->  cat(before, part, behind)
 cosine_similarity, pairwise_distance, cdist   ->  sums of products, norms of differences
 bilinear(x, y, w, b)                          ->  sum(linear(y, w) * x) + b
@@ -141,6 +142,15 @@ def _one_hot(edit: Edit, node: fx.Node) -> Answer:
     return edit.emit(aten._to_copy.default, equal, dtype=torch.int64)
 
 
+def _narrow(edit: Edit, node: fx.Node) -> Answer:
+    given = arguments(node)
+    start, length = given["start"], given["length"]
+    if not isinstance(start, int) or not isinstance(length, int):
+        return None
+    end = None if start + length == 0 else start + length
+    return edit.emit(aten.slice.Tensor, given["self"], given["dim"], start, end)
+
+
 def _scatter(edit: Edit, node: fx.Node) -> Answer:
     """Put a part in the place of what is there."""
     given = arguments(node)
@@ -248,6 +258,7 @@ RULES: Final = (
     Rule("eye_to_range", (aten.eye.default, aten.eye.m), _eye),
     Rule("linspace_to_range", (aten.linspace.default,), _linspace),
     Rule("one_hot_to_range", (aten.one_hot.default,), _one_hot),
+    Rule("narrow_to_slice", (aten.narrow.default,), _narrow),
     Rule("scatter_to_cat", (aten.slice_scatter.default, aten.select_scatter.default), _scatter),
     Rule("cosine_similarity", (aten.cosine_similarity.default,), _cosine),
     Rule("pairwise_distance", (aten.pairwise_distance.default,), _distance),

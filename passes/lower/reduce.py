@@ -10,6 +10,7 @@ from fusec.ir.template import Arg, DType, Row
 from fusec.passes.lower.arguments import axis_of, given, moved, need, row_major, shape_of
 from fusec.passes.lower.builder import Lowering, Refused, Value, reshape_view
 from fusec.passes.lower.rule import Rule
+from fusec.passes.lower.sort import extreme_integer
 
 __all__ = ["RULES"]
 
@@ -194,6 +195,8 @@ def _where(kind: str) -> Rule:
 
     def rule(low: Lowering, row: Row) -> Value:
         x = low.view(row.args[0])
+        if x.dtype in _INTEGERS:
+            return extreme_integer(low, row, kind)
         need(x.dtype == "float32", f"{kind} of {x.dtype}")
         axis = given(row, 1, "dim")
         need(axis is None or type(axis) is int, f"axis {axis!r}")

@@ -15,6 +15,7 @@ from fusec.passes.lower import (
     reduce,
     rnn,
     softmax,
+    sort,
     views,
 )
 from fusec.passes.lower.rule import Rule
@@ -27,6 +28,7 @@ LOWERINGS: Mapping[str, Rule] = {
     **norm.RULES,
     **reduce.RULES,
     **softmax.RULES,
+    **sort.RULES,
     **convolution.RULES,
     **pool.RULES,
     **copy.RULES,

@@ -245,6 +245,13 @@ def _reduce(v: _Views) -> None:
     elif form == "scan":
         _rank((x, 3))
         _need(y.shape == x.shape, "x and y")
+    elif form == "sort":
+        _rank((x, 3), (y, 3))
+        (o, n, i), k = x.shape, y.shape[1]
+        _need(y.shape == (o, k, i) and k <= n and len(where) == 1, "x and y")
+        dtypes = [view.dtype for view in (*v.stage.reads, *v.stage.writes)]
+        _need(dtypes[0] == dtypes[1] and dtypes[2] == "int64", "dtypes")
+        _need(dtypes[0] in ("float32", "float64", "int64", "int32", "bool"), "dtypes")
     else:
         _need(form in ("where", "scalars"), "form")
         _rank((x, 2))

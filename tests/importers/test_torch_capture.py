@@ -198,6 +198,11 @@ def test_dropout_in_eval_mode_disappears():
     assert targets(check(module, ROWS)) == ["aten.linear.default"]
 
 
+def test_a_random_slope_in_eval_mode_is_its_mean():
+    module = nn.Sequential(nn.Linear(6, 6), nn.RReLU(0.1, 0.4), nn.RReLU())
+    assert targets(check(module, ROWS))[1:] == ["aten.leaky_relu.default"] * 2
+
+
 def test_operators_outside_the_set_are_decomposed():
     module = Fn(lambda m, x: torch.linalg.vector_norm(x, dim=-1) + F.pairwise_distance(x, x))
     check(module, ROWS)

@@ -35,6 +35,7 @@ CASES: dict[str, tuple[Callable[..., torch.Tensor], tuple[torch.Tensor, ...]]] =
     "eye": (lambda x: x @ torch.eye(6, 3, dtype=x.dtype), (X,)),
     "linspace": (lambda x: x * torch.linspace(-1, 1.7, 6, dtype=x.dtype), (X,)),
     "one_hot": (lambda x: F.one_hot(x, 9), (WHOLE,)),
+    "narrow": (lambda x: x.narrow(1, 1, 2) + x.narrow(-2, -2, 2), (X,)),
     "slice_scatter": (lambda x: torch.slice_scatter(x, x[:, 1:3] * 2, 1, 0, 2), (X,)),
     "select_scatter": (lambda x: torch.select_scatter(x, x[:, 1] * 2, 1, -1), (X,)),
     "cosine_similarity": (lambda x, y: F.cosine_similarity(x[:, None], y[:, :, None], -1), (X, Y)),

@@ -75,8 +75,3 @@ def test_any_number_of_tokens() -> None:
     tokens = {0: {1: Symbol("s0", 2, None)}}
     others = [(torch.randint(0, 11, (1, n)),) for n in (2, 40)]
     _check(nn.Embedding(11, 7), INDEX[:1], dynamic=tokens, others=others)
-
-
-def test_several_indices_are_left_to_torch() -> None:
-    with pytest.raises(AssertionError, match="extern"):
-        _check(lambda x, i: x[i, i], torch.randn(11, 11), INDEX)

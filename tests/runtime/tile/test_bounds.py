@@ -1,6 +1,7 @@
 """Stages that would leave their buffers are refused, whatever made them."""
 
 import random
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -106,6 +107,26 @@ def test_a_product_reads_as_much_of_its_weight_as_there_is():
     ):
         with pytest.raises(VerifyError, match="gemm"):
             check_bounds(stages(TileOp.GEMM, [a, b], [c], buffers, **attrs), {})
+
+
+@pytest.mark.parametrize(
+    ("k", "dtypes", "match"),
+    [
+        (3, ("float32", "float32", "int64"), None),
+        (5, ("float32", "float32", "int64"), "x and y"),
+        (3, ("float32", "int32", "int64"), "dtypes"),
+        (3, ("float16", "float16", "int64"), "dtypes"),
+        (3, ("float32", "float32", "int32"), "dtypes"),
+    ],
+)
+def test_a_sort_gives_no_more_than_there_is(k, dtypes, match):
+    kinds = (BufferKind.INPUT, BufferKind.OUTPUT, BufferKind.OUTPUT)
+    buffers = [replace(buffer(b, 40), dtype=d) for b, d in zip(kinds, dtypes, strict=True)]
+    x = dense(0, dtypes[0], (2, 4, 3))
+    writes = [dense(i, dtypes[i], (2, k, 3)) for i in (1, 2)]
+    lowered = stages(TileOp.REDUCE, [x], writes, buffers, form="sort", kind="sort", largest=True)
+    with pytest.raises(VerifyError, match=match) if match else nullcontext():
+        check_bounds(lowered, {})
 
 
 class Net(nn.Module):

@@ -1,0 +1,107 @@
+"""The table of grouped kernels: operation -> function, signature, constants. Imports no Triton.
+
+A kernel is compiled for the constants of a stage, those of a configuration, and the modes:
+
+    constants      what `grouped(stage, buffers)` of the operation's folder fixes, in order
+    configuration  sizes of blocks, see `configs`
+    PRECISION      of float32 products: "ieee", or "tf32" for who asks for it
+    WIDEN          0; 1 in the interpreter, which multiplies bfloat16 wrongly
+
+The order of `parameters` is the function's own. Addresses of a launch are multiples of 16.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+
+from fusec.ir.device import Constants
+from fusec.ir.frozen import dataclass
+from fusec.ir.stage import Buffer, Stage, TileOp
+from fusec.kernels.configs import Config, configs_of
+from fusec.kernels.grouped.stage import Grouped
+from fusec.kernels.table import TILE_OPS
+
+__all__ = ["ARGUMENTS", "GROUPED_OPS", "KERNELS", "GroupedKernel", "Special", "grouped", "specials"]
+
+ARGUMENTS: tuple[tuple[str, str], ...] = (
+    ("table", "*i64"),
+    ("tiles", "*i32"),
+    ("count", "*i32"),
+    ("status", "*i32"),
+)
+"""What every launch passes; all are multiples of 16."""
+
+_MODES: Constants = (("PRECISION", "ieee"), ("WIDEN", 0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupedKernel:
+    """One kernel."""
+
+    module: str
+    function: str
+    parameters: tuple[str, ...]
+    """Constants, in the function's order; `ARGUMENTS` are before them."""
+    fp_fusion: bool = False
+    """Whether the compiler may join products and sums: what is to be joined is written so."""
+
+    @property
+    def signature(self) -> tuple[tuple[str, str], ...]:
+        """Every parameter with its type, in order."""
+        return (*ARGUMENTS, *((name, "constexpr") for name in self.parameters))
+
+
+KERNELS: Mapping[str, GroupedKernel] = {
+    "gemm": GroupedKernel(
+        module="fusec.kernels.gemm.triton",
+        function="gemm",
+        parameters=(
+            *("WORDS", "A_DTYPE", "A_ALIGNED", "B_DTYPE", "K_MULTIPLE", "N_MULTIPLE", "BIAS"),
+            *("POINT", "PRECISION", "WIDEN", "BLOCK_M", "BLOCK_N", "BLOCK_K"),
+        ),
+    ),
+}
+"""By name."""
+
+GROUPED_OPS = frozenset({TileOp.GEMM})
+"""Operations whose folder has a `grouped` module."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Special:
+    """A kernel with all its constants: what is compiled."""
+
+    kernel: GroupedKernel
+    config: Config
+    constants: Constants
+    """Of all parameters, in order."""
+
+
+def grouped(stage: Stage, buffers: Sequence[Buffer]) -> Grouped | None:
+    """Spell a stage for its grouped kernel; None if there is none for it.
+
+    Args:
+        stage: of any op.
+        buffers: of the lowered template.
+    """
+    if stage.op not in GROUPED_OPS:
+        return None
+    module = import_module(f"{TILE_OPS[stage.op].package}.grouped")
+    result: Grouped | None = module.grouped(stage, buffers)
+    return result
+
+
+def specials(stage: Grouped, arch: int, modes: Constants = ()) -> tuple[Special, ...]:
+    """Give what to compile for a stage, the preferred configuration first.
+
+    Args:
+        stage: spelled.
+        arch: such as 90.
+        modes: in place of the usual ones.
+    """
+    kernel = KERNELS[stage.kernel]
+    found = []
+    for config in configs_of(stage.kernel, arch, dict(stage.constants)):
+        given = dict((*_MODES, *modes, *stage.constants, *config.blocks))
+        constants = tuple((name, given[name]) for name in kernel.parameters)
+        found.append(Special(kernel=kernel, config=config, constants=constants))
+    return tuple(found)

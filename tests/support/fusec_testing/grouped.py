@@ -1,0 +1,97 @@
+"""Grouped kernels in Triton's interpreter: stages of many instances over fenced memory.
+
+Import it before triton: the interpreter is chosen when triton is imported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+from fusec_testing.fences import fenced
+
+from fusec.ir.errors import KernelError
+from fusec.ir.stage import Buffer, Stage
+from fusec.kernels.grouped.bind import bind, tiles_of
+from fusec.kernels.triton_table import grouped, specials
+
+__all__ = ["BLOCKS", "Instance", "interpreter", "run_grouped"]
+
+BLOCKS: dict[str, int] = {"BLOCK_M": 16, "BLOCK_N": 32, "BLOCK_K": 16}
+"""Small ones, so that small cases have several tiles."""
+
+
+def interpreter() -> None:
+    """Skip the module that calls this if Triton is not there or was imported to compile."""
+    os.environ["TRITON_INTERPRET"] = "1"
+    triton = pytest.importorskip("triton")
+    if not triton.knobs.runtime.interpret:
+        pytest.skip("triton was imported without its interpreter", allow_module_level=True)
+
+
+@dataclass
+class Instance:
+    """Memory of one instance, or of several in a row that lie as one."""
+
+    flats: Sequence[np.ndarray]
+    symbols: Mapping[str, int]
+    count: int = 1
+
+
+def run_grouped(
+    stage: Stage,
+    buffers: Sequence[Buffer],
+    instances: Sequence[Instance],
+    blocks: Mapping[str, int] | None = None,
+    *,
+    programs: int = 3,
+    order: np.random.Generator | None = None,
+) -> None:
+    """Run a stage for instances, in place.
+
+    Args:
+        stage: what to run.
+        buffers: of the lowered template.
+        instances: who runs.
+        blocks: sizes of blocks in place of `BLOCKS`.
+        programs: of the grid.
+        order: shuffles the tiles.
+
+    Raises:
+        KernelError: the kernel reports bad data.
+    """
+    import torch
+
+    spelled = grouped(stage, buffers)
+    assert spelled is not None
+    special = specials(spelled, 90, (("WIDEN", 1),))[0]
+    constants: dict[str, Any] = dict(special.constants)
+    given = {**BLOCKS, **(blocks or {})}
+    constants.update({name: given.get(name, size) for name, size in special.config.blocks})
+    rows = [
+        bind(
+            spelled,
+            [flat.ctypes.data for flat in instance.flats],
+            instance.symbols,
+            constants.get("BLOCK_M", 1),
+            constants.get("BLOCK_N", 1),
+            instance.count,
+        )
+        for instance in instances
+    ]
+    tiles = tiles_of(rows)
+    if order is not None:
+        order.shuffle(tiles)
+    table = fenced(np.concatenate([row.words for row in rows]))
+    kept = [table, fenced(tiles.reshape(-1)), np.array([len(tiles)], np.int32)]
+    status = np.zeros(1, np.int32)
+    function = getattr(import_module(special.kernel.module), special.kernel.function)
+    with np.errstate(all="ignore"):
+        function[(programs,)](*(torch.from_numpy(a) for a in (*kept, status)), **constants)
+    if status[0]:
+        raise KernelError(f"the kernel reports status {status[0]}")

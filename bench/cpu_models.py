@@ -58,7 +58,8 @@ FACENET = "facenet"
 SMOKE = "a classifier"
 
 
-def _path(known: Known) -> Path | None:
+def path_of(known: Known) -> Path | None:
+    """Return the file of a model, if its package is installed."""
     spec = find_spec(known.package)
     folders = list(spec.submodule_search_locations or ()) if spec else []
     paths = [Path(folder) / known.file for folder in folders]
@@ -69,14 +70,14 @@ def cases(smoke: bool) -> Iterable[str]:
     """Name the models that are installed."""
     if smoke:
         return (SMOKE,)
-    here = [name for name, known in KNOWN.items() if _path(known) is not None]
+    here = [name for name, known in KNOWN.items() if path_of(known) is not None]
     return (*here, *([FACENET] if find_spec("facenet_pytorch") else ()))
 
 
 def setup(case: str, threads: int) -> harness.Setup:
     """Read a model and draw a request."""
     if case in KNOWN:
-        path = _path(KNOWN[case])
+        path = path_of(KNOWN[case])
         assert path is not None
         return _of_file(KNOWN[case], path, threads)
     return _of_module(case, threads)

@@ -8,15 +8,18 @@ Source: start-time fair queueing (Goyal et al., 1996), with predicted times.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from fusec.runtime.policies.ranking import less_memory
 from fusec.runtime.sched.policy import Policy
-from fusec.runtime.sched.records import Action, Launch, Reject
-from fusec.runtime.sched.view import Change, Lane, View
+from fusec.runtime.sched.records import Action, Launch, Reject, Request
+from fusec.runtime.sched.view import Change, Lane, Stopped, View, Waiting
 
 __all__ = ["Shares", "fair"]
+
+
+_NOTHING = Change()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +51,14 @@ def fair(base: Policy[Any], weights: Mapping[str, int] | None = None) -> Policy[
         lanes = {i: t for i, t in state.lanes.items() if view.lanes[i].pack is not None}
         tenants, actions = dict(state.tenants), list[Action]()
         level = state.level_ns
-        for name, change in _by_tenant(view).items():
+        for name, change in _by_tenant(view, state).items():
             old = tenants.get(name, _Tenant(base.start))
             own = tuple(lane for lane in view.lanes if lanes.get(lane.index) == name)
-            said, new = base.decide(replace(view, change=change, lanes=own), old.state)
+            said, new = base.decide(_shown(view, change, own), old.state)
             came = len(change.arrived) + sum(len(s.pack.requests) for s in change.stopped)
             waiting = old.waiting + came - len(change.gone) - _count(said, Reject)
-            used = old.used_ns if old.waiting or own else max(old.used_ns, level)
+            stands = old.waiting or own or not came
+            used = old.used_ns if stands else max(old.used_ns, level)
             tenants[name] = _Tenant(new, used, waiting)
             actions += said
         free = [lane for lane in view.lanes if lane.pack is None]
@@ -69,7 +73,8 @@ def fair(base: Policy[Any], weights: Mapping[str, int] | None = None) -> Policy[
                 lanes[launch.lane] = name
                 level = max(level, used)
                 spent = _cost(launch, view) // shares.get(name, 1)
-                tenants[name] = replace(tenants[name], used_ns=tenants[name].used_ns + spent)
+                own_now = tenants[name]
+                tenants[name] = _Tenant(own_now.state, own_now.used_ns + spent, own_now.waiting)
             taken = {a.lane for a in said if isinstance(a, Launch)}
             if taken and tenants[name].waiting:
                 by_use = sorted([*by_use, (tenants[name].used_ns, name)])
@@ -83,30 +88,41 @@ def _offer(
     view: View, base: Policy[Any], tenant: _Tenant, free: list[Lane]
 ) -> tuple[tuple[Action, ...], _Tenant]:
     """Offer the first free lane to a tenant."""
-    said, new = base.decide(replace(view, change=Change(), lanes=(free[0],)), tenant.state)
-    launched = sum(len(p.requests) for a in said if isinstance(a, Launch) for p in a.pack.parts)
+    said, new = base.decide(_shown(view, _NOTHING, (free[0],)), tenant.state)
+    launched = sum([len(p.requests) for a in said if isinstance(a, Launch) for p in a.pack.parts])
     waiting = tenant.waiting - launched - _count(said, Reject)
-    return said, replace(tenant, state=new, waiting=waiting)
+    return said, _Tenant(new, tenant.used_ns, waiting)
 
 
-def _by_tenant(view: View) -> dict[str, Change]:
+def _shown(view: View, change: Change, lanes: tuple[Lane, ...]) -> View:
+    """Give a tenant's part of a view."""
+    return View(view.now_ns, change, view.waiting, lanes, view.free_bytes, view.profile)
+
+
+def _by_tenant(view: View, state: Shares) -> dict[str, Change]:
     """Share what changed out to the tenants that it is about."""
-    changes: dict[str, Change] = {}
+    found: dict[str, tuple[list[Request], list[Stopped], list[Waiting]]] = {}
     for request in view.change.arrived:
-        old = changes.get(request.tenant, Change())
-        changes[request.tenant] = replace(old, arrived=(*old.arrived, request))
+        found.setdefault(request.tenant, ([], [], []))[0].append(request)
     for stopped in view.change.stopped:
         tenant = view.waiting[stopped.pack.requests[0]].request.tenant
-        old = changes.get(tenant, Change())
-        changes[tenant] = replace(old, stopped=(*old.stopped, stopped))
+        found.setdefault(tenant, ([], [], []))[1].append(stopped)
     for waiting in view.change.gone:
-        old = changes.get(waiting.request.tenant, Change())
-        changes[waiting.request.tenant] = replace(old, gone=(*old.gone, waiting))
-    return changes
+        found.setdefault(waiting.request.tenant, ([], [], []))[2].append(waiting)
+    finished = view.change.finished
+    ran = {t for i, t in state.lanes.items() if view.lanes[i].pack is None} if finished else set()
+    for tenant in ran - found.keys():
+        found[tenant] = ([], [], [])
+    return {
+        tenant: Change(
+            tuple(arrived), tuple(stopped), tuple(gone), finished if tenant in ran else ()
+        )
+        for tenant, (arrived, stopped, gone) in found.items()
+    }
 
 
 def _count(actions: tuple[Action, ...], kind: type) -> int:
-    return sum(isinstance(a, kind) for a in actions)
+    return sum([isinstance(a, kind) for a in actions])
 
 
 def _cost(launch: Launch, view: View) -> int:

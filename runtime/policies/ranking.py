@@ -63,15 +63,14 @@ def absorb(view: View, state: Ranked, rank: Rank) -> Ranked:
     return Ranked(order)
 
 
-def head(view: View, order: Order) -> tuple[Waiting | None, Order]:
+def head(view: View, order: Order) -> tuple[Entry | None, Order]:
     """Give who is first, and the order without what no longer waits before it.
 
     What left is removed when it leaves; but its rank may have changed with the profile.
     """
     while (entry := first(order)) is not None:
-        waiting = view.waiting.get(entry.request)
-        if waiting is not None and waiting.stops == entry.stops:
-            return waiting, order
+        if _waits(view, entry):
+            return entry, order
         order = remove(order, entry.key)
     return None, None
 
@@ -83,18 +82,17 @@ def needs_bytes(view: View, waiting: Waiting) -> int:
     return view.profile[waiting.request.template].bytes_per_instance * waiting.request.rows
 
 
-def next_that_fits(view: View, order: Order) -> tuple[Waiting | None, Order]:
+def next_that_fits(view: View, order: Order) -> tuple[Entry | None, Order]:
     """Give who is first; if there is no memory for it, who is first of those that have theirs.
 
     Without that, what has begun and was stopped could wait for the memory that it holds itself.
     """
-    waiting, order = head(view, order)
-    if waiting is None or view.free_bytes is None:
-        return waiting, order
-    if needs_bytes(view, waiting) <= view.free_bytes:
-        return waiting, order
-    live = (view.waiting.get(entry.request) for entry in items(order))
-    return next((w for w in live if w is not None and w.stops), None), order
+    entry, order = head(view, order)
+    if entry is None or view.free_bytes is None:
+        return entry, order
+    if needs_bytes(view, view.waiting[entry.request]) <= view.free_bytes:
+        return entry, order
+    return next((e for e in items(order) if e.stops and _waits(view, e)), None), order
 
 
 def less_memory(view: View, taken: Iterable[Waiting]) -> View:
@@ -120,11 +118,12 @@ def one_by_one(
         for lane in view.lanes:
             if lane.pack is not None:
                 continue
-            waiting, order = next_that_fits(view, order)
-            if waiting is None:
+            entry, order = next_that_fits(view, order)
+            if entry is None:
                 break
+            waiting = view.waiting[entry.request]
             request = waiting.request
-            order = remove(order, key_of(waiting, view.profile, rank))
+            order = remove(order, entry.key)  # which may be of other costs than today's
             cost = view.profile[request.template]
             view = less_memory(view, (waiting,))
             until = cost.n_blocks if whole else waiting.next_block + 1
@@ -133,6 +132,11 @@ def one_by_one(
         return tuple(actions), Ranked(order)
 
     return decide
+
+
+def _waits(view: View, entry: Entry) -> bool:
+    waiting = view.waiting.get(entry.request)
+    return waiting is not None and waiting.stops == entry.stops
 
 
 def _put(order: Order, view: View, number: int, rank: Rank) -> Order:

@@ -121,12 +121,11 @@ class Decider:
                 self._put_back(pack.requests, pack.next_block, stopped)
 
     def _put_back(self, requests: tuple[int, ...], block: int, stopped: Stopped) -> None:
-        done_ns = stopped.done_ns
+        known, waiting, done_ns = self._known, self._waiting, stopped.done_ns
+        group = requests if done_ns else ()
         for number in requests:
-            old = self._known.pop(number)
-            self._waiting[number] = Waiting(
-                old.request, block, done_ns, old.stops + 1, requests if done_ns else ()
-            )
+            old = known.pop(number)
+            waiting[number] = Waiting(old.request, block, done_ns, old.stops + 1, group)
 
     def _follow(self, actions: tuple[Action, ...]) -> None:
         for action in actions:

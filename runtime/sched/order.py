@@ -1,12 +1,12 @@
 """A sorted queue that is a value: inserting gives a new one, in time that grows with the logarithm.
 
-A B-tree: nodes hold up to 32 entries, or as many nodes, and never change, so that an older queue
+A B-tree: nodes hold up to 48 entries, or as many nodes, and never change, so that an older queue
 stays what it was. Each node knows, of all below it, the work, and, once somebody asks, the least
 time that is left before a promise breaks if the work is done in order:
 
     least = min over entries i of (promise_i - work of all up to and with i)
 
-Wide nodes, since copying a tuple of 32 costs less than making one small node of a binary tree.
+Wide nodes, since copying a tuple of 48 costs less than making one small node of a binary tree.
 """
 
 from bisect import bisect_left, bisect_right
@@ -38,7 +38,7 @@ NEVER = 1 << 62
 Key: TypeAlias = tuple[int, int, int, int]
 """Rank, then minus the priority, arrival and number of the request: no two are equal."""
 
-_MOST = 32
+_MOST = 48
 _FEWEST = 8
 """A smaller node is joined with the one beside it."""
 
@@ -199,8 +199,9 @@ def _leasts(node: _Node, start: int, before: int) -> Iterable[int]:
     if node.leaf:
         each = [kid.promise_ns for kid in node.kids[start:]]
         return map(sub, each, accumulate([before + works[0], *works[1:]] if works else ()))
-    # What is below a node counts from its own start.
-    return map(sub, [kid.least for kid in node.kids[start:]], accumulate((before, *works)))
+    # What is below a node counts from its own start. A property costs more than looking first.
+    known = [kid.least if kid._least is None else kid._least for kid in node.kids[start:]]
+    return map(sub, known, accumulate((before, *works)))
 
 
 def _inserted(node: _Node, entry: Entry) -> tuple[_Node, ...]:
@@ -216,6 +217,16 @@ def _inserted(node: _Node, entry: Entry) -> tuple[_Node, ...]:
         )
     at = max(0, bisect_right(keys, entry.key) - 1)
     nodes, end = _inserted(kids[at], entry), at + 1
+    if len(nodes) == 1:  # nearly always
+        made = nodes[0]
+        return (
+            _Node(
+                (*keys[:at], made.keys[0], *keys[end:]),
+                (*kids[:at], made, *kids[end:]),
+                (*works[:at], made.work, *works[end:]),
+                leaf=False,
+            ),
+        )
     return _halved(
         keys[:at] + tuple([n.keys[0] for n in nodes]) + keys[end:],
         kids[:at] + nodes + kids[end:],

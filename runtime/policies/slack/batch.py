@@ -63,8 +63,8 @@ def joins_at(view: View, state: State, running: Group) -> Group | None:
     cost = view.profile[running.template]
     if running.rows >= cost.max_batch:
         return None
-    entry = next(items(state.fresh.get(running.template)), None)
-    new = None if entry is None else group_of(view, state, entry)
+    waiting = (group_of(view, state, e) for e in items(state.fresh.get(running.template)))
+    new = next((group for group in waiting if group is not None), None)
     if new is None or running.rows + new.rows > cost.max_batch or short(view, [new]):
         return None
     catch_up = cost.span_ns(0, running.block, new.rows) + cost.cut_ns

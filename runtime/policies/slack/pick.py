@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from fusec.runtime.policies.slack.group import Group
 from fusec.runtime.policies.slack.state import State
-from fusec.runtime.sched.order import Entry, items, remove
+from fusec.runtime.sched.order import Entry, first, remove
 from fusec.runtime.sched.view import View
 
 __all__ = ["first_group", "group_of", "less_memory", "short"]
@@ -29,16 +29,22 @@ def first_group(view: View, state: State) -> tuple[Group | None, State]:
     If there is no memory for it, who is first of those that have theirs: else what has begun and
     was stopped could wait for the memory that it holds itself.
     """
-    order = state.order
-    for entry in items(order):
+    while (entry := first(state.order)) is not None:
         group = group_of(view, state, entry)
         if group is None:
-            order = remove(order, entry.key)
+            state = _without(state, entry)
             continue
         if short(view, (group,)):
             group = min(state.packs.values(), key=lambda p: p.key, default=None)
-        return group, state if order is state.order else replace(state, order=order)
-    return None, replace(state, order=None)
+        return group, state
+    return None, state
+
+
+def _without(state: State, entry: Entry) -> State:
+    """Remove what waits no longer, and could not be found when it left."""
+    template = entry.what.template
+    fresh = {**state.fresh, template: remove(state.fresh.get(template), entry.key)}
+    return replace(state, order=remove(state.order, entry.key), fresh=fresh)
 
 
 def needs_bytes(view: View, groups: Iterable[Group]) -> int:

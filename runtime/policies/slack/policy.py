@@ -26,8 +26,10 @@ __all__ = ["SLACK"]
 
 def _decide(view: View, state: State) -> tuple[tuple[Action, ...], State]:
     state = update(state, view)
-    refused, state = admit(view, state)
-    actions: list[Action] = [*refused]
+    actions: list[Action] = []
+    if view.change.arrived:
+        refused, state = admit(view, state)
+        actions += refused
     for lane in view.lanes:
         if lane.pack is not None:
             continue

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from fusec_testing.sched import MS, ask, costs, drive, ended
 
@@ -9,10 +12,17 @@ from fusec.ir.errors import ConfigError
 from fusec.runtime.drivers.run import Run, check_run
 from fusec.runtime.policies.fair import fair
 from fusec.runtime.policies.fifo import FIFO
+from fusec.runtime.policies.slack.batch import joins_at
+from fusec.runtime.policies.slack.group import Group
 from fusec.runtime.policies.slack.policy import SLACK
+from fusec.runtime.policies.slack.state import State
 from fusec.runtime.policies.table import POLICIES, find_policy
+from fusec.runtime.sched.decider import Decider
 from fusec.runtime.sched.due import due_ns
-from fusec.runtime.sched.records import Preempt, Request, Result, WakeAt
+from fusec.runtime.sched.order import NEVER
+from fusec.runtime.sched.profile import TemplateCost
+from fusec.runtime.sched.records import Launch, Pack, Preempt, Request, Result, WakeAt
+from fusec.runtime.sched.view import Change, Lane, NewCost, View, Waiting
 
 PROFILE = costs({"short": [1], "mid": [3, 3], "long": [5, 5, 5, 5]})
 
@@ -268,3 +278,69 @@ def test_what_has_begun_stays_if_the_ranks_differ_by_less_than_a_cut() -> None:
     requests = [ask(0, "long"), ask(1, "mid", 4, priority=1)]
     assert ended(drive("slack", costs(table), requests)) == {1: 11, 0: 21}
     assert ended(drive("slack", costs(table, cut=2), requests)) == {0: 15, 1: 21}
+
+
+@pytest.mark.parametrize("name", ["slack", "fair"])
+def test_what_ended_is_forgotten(name: str) -> None:
+    policy = find_policy(name)
+    sizes: list[int] = []
+
+    def decide(view: View, state: Any) -> Any:
+        actions, state = policy.decide(view, state)
+        states = [t.state for t in state.tenants.values()] if name == "fair" else [state]
+        sizes.append(sum(len(s.running) + len(s.packs) for s in states))
+        return actions, state
+
+    requests = [ask(i, "mid", i * 7.0, tenant=f"t{i % 3}") for i in range(60)]
+    drive(replace(policy, decide=decide), PROFILE, requests)
+    assert max(sizes) <= 2
+
+
+@pytest.mark.parametrize("name", ["edf", "split", "slack", "fair"])
+def test_new_costs_do_not_make_anybody_run_twice(name: str) -> None:
+    """What waits was ranked by the old ones."""
+    decider = Decider(find_policy(name), PROFILE)
+    busy = tuple(Lane(i, Pack("long", (90 + i,)), 5 * MS, 20 * MS) for i in range(3))
+    came = tuple(ask(i, ("mid", "short")[i % 2]) for i in range(4))
+    decider.decide(0, Change(came), busy, None)
+    cheaper = TemplateCost(blocks_ns={1: (MS // 2, MS // 2)})
+    change = Change(costs=(NewCost.of("mid", "mid", cheaper),))
+    decision = decider.decide(1, change, tuple(Lane(i) for i in range(3)), None)
+    started = [n for a in decision.actions if isinstance(a, Launch) for n in a.pack.requests]
+    assert len(started) == len(set(started)) == 3
+
+
+def test_who_left_stands_in_nobodys_way() -> None:
+    """Cancelled requests without deadlines, which had patience in their rank."""
+    states: list[State] = []
+
+    def decide(view: View, state: State) -> Any:
+        actions, state = SLACK.decide(view, state)
+        states.append(state)
+        return actions, state
+
+    profile = costs({"batch": BATCHED, "long": [9.0]})
+    decider = Decider(replace(SLACK, decide=decide), profile)
+    busy = (Lane(0, Pack("long", (90,)), 9 * MS, 9 * MS),)
+    decider.decide(0, Change(tuple(ask(i, "long") for i in range(9))), busy, None)
+    decider.decide(1, Change((ask(10, "batch"), ask(11, "batch", 1.0))), busy, None)
+    gone = decider.waiting(10)
+    assert gone is not None
+    running = Group(
+        requests=(99,),
+        template="batch",
+        block=1,
+        rows=1,
+        base_ns=0,
+        key=(0, 0, 0, 99),
+        due_ns=10**12,
+        promise_ns=NEVER,
+    )
+    decider.decide(2, Change(gone=(gone,)), busy, None)
+    view = View(2, Change(), {11: Waiting(ask(11, "batch", 1.0))}, busy, None, profile)
+    joins = joins_at(view, states[-1], running)
+    assert joins is not None and joins.requests == (11,)
+    for at in range(20):
+        decider.decide(3 + at, Change(), (Lane(0),), None)
+    assert states[-1].order is None
+    assert not any(states[-1].fresh.values())

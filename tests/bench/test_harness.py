@@ -121,3 +121,14 @@ def test_smoke(name: str, tmp_path: Path) -> None:
     done = [row for row in timed if row["p50"] is not None]
     assert all(row["difference"] is None or row["difference"] < 1e-3 for row in done)
     assert all(row["commit"] is not None and row["p20"] <= row["p80"] for row in done)
+
+
+def test_traffic_reaches_every_server_and_all_answers_come_back(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    call = [sys.executable, str(ROOT / "bench" / "serve_traffic.py"), "--smoke"]
+    run = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    lines = [line for line in run.stdout.splitlines() if "/s  " in line]
+    assert len(lines) >= 3
+    assert any("fusec slack" in line for line in lines)
+    assert all("p99 inf" not in line for line in lines)

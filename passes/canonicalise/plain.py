@@ -7,6 +7,8 @@ eye(n), one_hot(x, n)                         ->  a comparison with a range, cas
 linspace(a, b, n)                             ->  a + i * step in its first half, b - ... behind
 narrow(x, d, start, length)                   ->  slice(x, d, start, start + length)
 slice_scatter(x, part), select_scatter        ->  cat(before, part, behind)
+copy(x, y)                                    ->  expand(y), cast
+index_put(x, [mask], number)                  ->  where(mask, number, x)
 cosine_similarity, pairwise_distance, cdist   ->  sums of products, norms of differences
 bilinear(x, y, w, b)                          ->  sum(linear(y, w) * x) + b
 softshrink(x)                                 ->  x - clamp(x, -lambda, lambda)
@@ -21,7 +23,15 @@ import torch
 from torch import fx
 
 from fusec.passes.canonicalise.extents import extent
-from fusec.passes.canonicalise.facts import dtype_of, is_call, is_float, shape_of
+from fusec.passes.canonicalise.facts import (
+    dtype_of,
+    is_call,
+    is_float,
+    same,
+    same_shape,
+    shape_of,
+    tensor_of,
+)
 from fusec.passes.canonicalise.rewrite import Answer, Edit, Rule
 from fusec.passes.canonicalise.schema import arguments
 from fusec.passes.canonicalise.shapes import permute, reshape
@@ -179,6 +189,37 @@ def _scatter(edit: Edit, node: fx.Node) -> Answer:
     return edit.emit(aten.cat.default, pieces, dim)
 
 
+def _copy(edit: Edit, node: fx.Node) -> Answer:
+    """Give what was written over all of a tensor: broadcast to its shape, in its dtype."""
+    given = arguments(node)
+    written: fx.Node = given["src"]
+    if dtype_of(written) != dtype_of(node):
+        written = edit.emit(aten._to_copy.default, written, dtype=dtype_of(node))
+    if same_shape(shape_of(written), shape_of(node)):
+        return written
+    sizes = [extent(edit, d) for d in shape_of(node)]
+    return None if None in sizes else edit.emit(aten.expand.default, written, sizes)
+
+
+def _masked(edit: Edit, node: fx.Node) -> Answer:
+    """Spell x[mask] = number as a choice."""
+    given = arguments(node)
+    x, value = given["self"], given["values"]
+    if len(given["indices"]) != 1 or given["accumulate"] or tensor_of(value) is None:
+        return None
+    (mask,) = given["indices"]
+    if mask is None or dtype_of(mask) != torch.bool or dtype_of(value) != dtype_of(x):
+        return None
+    if not all(same(d, 1) for d in shape_of(value)):
+        return None
+    shape = shape_of(x)
+    laid = reshape(edit, mask, [*shape_of(mask), *[1] * (len(shape) - len(shape_of(mask)))])
+    number = reshape(edit, value, [])
+    if laid is None or number is None:
+        return None
+    return edit.emit(aten.where.self, laid, number, x)
+
+
 def _cosine(edit: Edit, node: fx.Node) -> Answer:
     given = arguments(node)
     a, b, eps = given["x1"], given["x2"], given["eps"]
@@ -260,6 +301,8 @@ RULES: Final = (
     Rule("one_hot_to_range", (aten.one_hot.default,), _one_hot),
     Rule("narrow_to_slice", (aten.narrow.default,), _narrow),
     Rule("scatter_to_cat", (aten.slice_scatter.default, aten.select_scatter.default), _scatter),
+    Rule("copy_to_expand", (aten.copy.default,), _copy),
+    Rule("masked_to_where", (aten.index_put.default,), _masked),
     Rule("cosine_similarity", (aten.cosine_similarity.default,), _cosine),
     Rule("pairwise_distance", (aten.pairwise_distance.default,), _distance),
     Rule("cdist", (aten._cdist_forward.default,), _cdist),

@@ -115,6 +115,24 @@ def _unfold(low: Lowering, row: Row) -> Value:
     return View(view.slot, view.dtype, shape, (*strides, view.strides[axis]), view.offset)
 
 
+def _diagonal(low: Lowering, row: Row) -> Value:
+    """See where the places along two axes are equal, apart from an offset, as a last axis."""
+    view = low.view(row.args[0])
+    numbers = low.ints(row.args[1:4]) + (0, 0, 1)[len(row.args) - 1 :]
+    offset, first, second = numbers
+    rank = len(view.shape)
+    first, second = first % rank, second % rank
+    rest = [i for i in range(rank) if i not in (first, second)]
+    start = offset * view.strides[second] if offset >= 0 else -offset * view.strides[first]
+    return View(
+        view.slot,
+        view.dtype,
+        _shape(low, row),
+        (*(view.strides[i] for i in rest), view.strides[first] + view.strides[second]),
+        view.offset + start,
+    )
+
+
 def _pieces(low: Lowering, row: Row) -> Value:
     """Split in pieces along an axis, as the results' shapes say."""
     view = low.view(row.args[0])
@@ -168,6 +186,7 @@ RULES: Mapping[str, Rule] = {
     "aten.slice.Tensor": _slice,
     "aten.select.int": _select,
     "aten.unfold.default": _unfold,
+    "aten.diagonal.default": _diagonal,
     "aten.split.Tensor": _pieces,
     "aten.split_with_sizes.default": _pieces,
     "aten.chunk.default": _pieces,

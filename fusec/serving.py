@@ -32,7 +32,7 @@ from fusec.runtime.sched.policy import Policy
 from fusec.runtime.sched.profile import Profile
 from fusec.runtime.sched.records import Request, Result
 from fusec.runtime.sched.view import NewCost
-from fusec.runtime.serving.answer import Answer, Courier
+from fusec.runtime.serving.answer import Courier
 from fusec.runtime.serving.items import Item, Ticket
 from fusec.runtime.serving.journal import Journal
 from fusec.runtime.serving.reading import Reader
@@ -98,7 +98,9 @@ class Runtime:
             measure_s=measure_s,
         )
         self._courier = Courier()
-        self._reader = Reader(self._setup.target, self._setup.costs.kind, self._courier)
+        self._reader = Reader(
+            self._setup.target, self._setup.version, self._setup.costs.kind, self._courier
+        )
         costs = self._setup.profile
         self._journal = None if log is None else Journal(Path(log), chosen.name, costs)
         self._watch = Watcher(self._journal)
@@ -177,8 +179,7 @@ class Runtime:
         Raises:
             ConfigError: see `submit`, or `requests` is no mapping.
         """
-        now = monotonic_ns()
-        deadline_ns = _deadline(now, deadline_ms)
+        deadline_ns = _deadline(monotonic_ns(), deadline_ms)
         if isinstance(priority, bool) or not isinstance(priority, int):
             raise ConfigError(f"priority is {priority!r}, wanted a whole number")
         if tenant is not None and not isinstance(tenant, str):
@@ -190,7 +191,7 @@ class Runtime:
             )
         futures, items = self._reader.read(requests)
         for group in items:
-            self._send(group, tenant or "", now, deadline_ns, priority)
+            self._send(group, tenant or "", deadline_ns, priority)
         return futures
 
     async def infer(
@@ -258,10 +259,10 @@ class Runtime:
         self.close(drain=error is None)
 
     def _send(
-        self, items: Sequence[Item], tenant: str, now: int, deadline_ns: int | None, priority: int
+        self, items: Sequence[Item], tenant: str, deadline_ns: int | None, priority: int
     ) -> None:
         """Put the items of one template in the inbox, in as few tickets as memory allows."""
-        name = items[0].kind.name
+        now, name = monotonic_ns(), items[0].kind.name
         known = self._driver.profile.templates.get(name)
         cost = known or self._setup.costs.new(name)
         step = len(items)
@@ -292,7 +293,6 @@ class Runtime:
             return False
         left = partial(self._inbox.put, Left(ticket.number))
         for item in ticket.items:
-            assert isinstance(item.future, Answer)
             item.future.left = left
         with self._lock:
             if self._broken is not None:

@@ -8,7 +8,6 @@ out roughly. Requests of other extents count as so many instances of those that 
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +29,7 @@ from fusec.profiling import extents_of, inputs_of_ones
 from fusec.runtime.cache import LockedCache
 from fusec.runtime.request import Choice, Request, Target
 from fusec.runtime.sched.profile import Profile, TemplateCost
+from fusec.runtime.serving.answer import Answer, Courier
 from fusec.runtime.serving.engine import Engine, Team
 from fusec.runtime.serving.items import Item, Kind
 from fusec.runtime.tile.engine import Status
@@ -255,6 +255,8 @@ class _Runs:
         self._engine, self._team, self._owners, self._extents = engine, team, owners, extents
         template = owners[0][1].template
         self._inputs = inputs_of_ones(template, extents)
+        self._addresses = [array.ctypes.data for array in self._inputs]
+        self._answer = Answer(Courier())
         batched = any(axis is not None for axis in template.input_axes)
         self._rows = 1 if batched and template.rows is not RowsKind.WHOLE_REQUEST else None
 
@@ -305,7 +307,7 @@ class _Runs:
             wants_numpy=True,
             extents=self._extents,
         )
-        return Item(request, kind, self._inputs, [a.ctypes.data for a in self._inputs], Future())
+        return Item(request, kind, self._inputs, self._addresses, self._answer)
 
 
 def name_of(template: Template) -> str:

@@ -30,6 +30,7 @@ class Setup:
     costs: Costs
     profile: Profile
     target: Callable[[str], Target]
+    version: Callable[[], int]
 
     def close(self) -> None:
         """Send the workers of all lanes but the first home: those are the process's."""
@@ -79,4 +80,5 @@ def set_up(
         costs=costs,
         profile=measured,
         target=registry.target,
+        version=lambda: registry.version,
     )

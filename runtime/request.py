@@ -64,6 +64,17 @@ class Request:
     wants_numpy: bool
     extents: Mapping[str, int]
 
+    def having(self, inputs: tuple[Array, ...]) -> "Request":
+        """Give the request with other inputs of the same dtypes and shapes, or without any."""
+        return Request(
+            target=self.target,
+            choice=self.choice,
+            inputs=inputs,
+            rows=self.rows,
+            wants_numpy=self.wants_numpy,
+            extents=self.extents,
+        )
+
 
 def read_request(target: Target, given: object) -> Request:
     """Check a member's inputs against its template.

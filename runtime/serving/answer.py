@@ -52,10 +52,13 @@ class Answer(Future[Any]):
         self._courier = courier
         self.left: Callable[[], None] | None = None
         """Is told when the client cancels."""
+        self.gone = False
+        """Whether it was cancelled; `cancelled` says the same, and takes a lock."""
 
     def cancel(self) -> bool:
         """Give up the answer; work on it stops at the end of the block that runs, if not before."""
         done = super().cancel()
+        self.gone = done
         left, self.left = self.left, None
         if done and left is not None:
             left()

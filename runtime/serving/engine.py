@@ -100,13 +100,13 @@ class Engine(NativeExecutor):
 
     def begin(self, items: Iterable[tuple[Item, Ticket]]) -> list[Segment]:
         """Begin a segment for each kind of items."""
-        by_kind: dict[Kind, dict[int, tuple[Item, Ticket]]] = {}
+        by_kind: dict[Kind, tuple[list[Item], dict[int, Ticket]]] = {}
         for item, ticket in items:
-            by_kind.setdefault(item.kind, {})[id(item)] = (item, ticket)
+            own, owners = by_kind.setdefault(item.kind, ([], {}))
+            own.append(item)
+            owners[ticket.number] = ticket
         segments = []
-        for kind, pairs in by_kind.items():
-            own = [item for item, _ in pairs.values()]
-            owners = {ticket.number: ticket for _, ticket in pairs.values()}
+        for kind, (own, owners) in by_kind.items():
             segment = self._segment(kind, own, list(owners))
             for ticket in owners.values():
                 ticket.segments.append(segment)

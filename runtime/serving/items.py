@@ -6,7 +6,6 @@ submit_many  its items -> a ticket for each template: 122 calls cost the policy 
 
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from fusec.ir.template import Template
 from fusec.runtime.native import given_back, no_rows
 from fusec.runtime.request import Request
 from fusec.runtime.sched.records import Result
+from fusec.runtime.serving.answer import Answer
 from fusec.runtime.tile.bind import Binding
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Item:
         kind: Kind,
         inputs: Sequence[np.ndarray],
         addresses: Sequence[int],
-        future: "Future[Any]",
+        future: Answer,
     ) -> None:
         """Take what was checked.
 
@@ -127,12 +127,12 @@ class Ticket:
     @property
     def wanted(self) -> list[Item]:
         """The items that somebody still waits for."""
-        return [item for item in self.items if not item.future.cancelled()]
+        return [item for item in self.items if not item.future.gone]
 
     @property
     def cancelled(self) -> bool:
         """Whether nobody wants any of its answers."""
-        return all(item.future.cancelled() for item in self.items)
+        return all(item.future.gone for item in self.items)
 
     @property
     def failed(self) -> bool:

@@ -12,10 +12,12 @@ from fusec.runtime.native import given_back, inputs_of, no_rows
 from fusec.runtime.request import Request, Target, read_request
 from fusec.runtime.serving.answer import Answer, Courier
 from fusec.runtime.serving.items import Item, Kind
+from fusec.runtime.serving.ticks import Ticks
 
 __all__ = ["Reader"]
 
 FindKind: TypeAlias = Callable[[Request], Kind]
+Futures: TypeAlias = "dict[str, Future[dict[str, Any]]]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,19 +31,26 @@ class _Owned:
 class Reader:
     """Makes items of calls. Safe from many threads."""
 
-    def __init__(self, target: Callable[[str], Target], kind: FindKind, courier: Courier) -> None:
+    def __init__(
+        self,
+        target: Callable[[str], Target],
+        version: Callable[[], int],
+        kind: FindKind,
+        courier: Courier,
+    ) -> None:
         """Take what knows the models.
 
         Args:
             target: model -> its member; raises ConfigError for none.
+            version: changes whenever a member comes or goes.
             kind: of a request.
             courier: for the futures.
         """
-        self._target, self._kind, self._courier = target, kind, courier
+        self._target, self._version, self._kind = target, version, kind
+        self._courier = courier
+        self._ticks = Ticks(courier)
 
-    def read(
-        self, requests: Mapping[str, Any]
-    ) -> tuple[dict[str, "Future[dict[str, Any]]"], Sequence[list[Item]]]:
+    def read(self, requests: Mapping[str, Any]) -> tuple[Futures, Sequence[Sequence[Item]]]:
         """Read calls.
 
         Args:
@@ -51,7 +60,18 @@ class Reader:
             A future for each, those of bad calls done already; and the items of the good ones, by
             template.
         """
-        futures: dict[str, Future[dict[str, Any]]] = {}
+        if len(requests) == 1:
+            return self._read(requests)
+        version = self._version()
+        known = self._ticks.read(requests, version)
+        if known is not None:
+            return known
+        futures, groups = self._read(requests)
+        self._ticks.remember(tuple(requests), groups, version)
+        return futures, groups
+
+    def _read(self, requests: Mapping[str, Any]) -> tuple[Futures, Sequence[Sequence[Item]]]:
+        futures: Futures = {}
         groups: dict[str, list[Item]] = {}
         copies: dict[int, _Owned] = {}
         for name, given in requests.items():
@@ -72,7 +92,7 @@ class Reader:
         kind = self._kind(request)
         if kind.binding is None:
             inputs = tuple([_whole_copy(value) for value in request.inputs])
-            return Item(_with(request, inputs), kind, (), (), future)
+            return Item(request.having(inputs), kind, (), (), future)
         owned = []
         for given, array in zip(request.inputs, inputs_of(request), strict=True):
             copy = copies.get(id(given)) if request.rows != 0 else None
@@ -82,23 +102,13 @@ class Reader:
                 if request.rows != 0:
                     copies[id(given)] = copy
             owned.append(copy)
-        return Item(request, kind, [o.array for o in owned], [o.address for o in owned], future)
+        arrays, addresses = [o.array for o in owned], [o.address for o in owned]
+        return Item(request.having(()), kind, arrays, addresses, future)
 
 
 def _whole_copy(value: Array) -> Array:
     """Copy an array or a tensor."""
     return value.clone() if is_tensor(value) else np.array(value, copy=True)
-
-
-def _with(request: Request, inputs: tuple[Array, ...]) -> Request:
-    return Request(
-        target=request.target,
-        choice=request.choice,
-        inputs=inputs,
-        rows=request.rows,
-        wants_numpy=request.wants_numpy,
-        extents=request.extents,
-    )
 
 
 def _nothing(request: Request) -> dict[str, Any]:

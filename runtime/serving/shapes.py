@@ -73,6 +73,7 @@ class Body:
             Piece(_based(table, base), cost * cls.instances, program.scratch_bytes, [])
             for table, cost in zip(blocks, costs, strict=True)
         )
+        self._bound: np.ndarray | None = None
         self._held: list[np.ndarray] = []
         self._outputs: list[Memory] = []
 
@@ -89,7 +90,9 @@ class Body:
             weights: [requests, weights] addresses.
             items: in the order of the class.
         """
-        self._tables.enter_weights((weights,))
+        if weights is not self._bound:
+            self._tables.enter_weights((weights,))
+            self._bound = weights
         addresses = np.array([item.addresses for item in items], dtype=np.int64)
         self._held = self._ports.enter_inputs(
             self._words, [item.inputs for item in items], addresses.reshape(len(items), -1)
@@ -131,6 +134,18 @@ class _Own:
     key: bytes
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _List:
+    """Items that came together before, arranged."""
+
+    choices: tuple["weakref.ref[Choice]", ...]
+    weights: np.ndarray
+    """[requests, weights] addresses, in the order of the body."""
+    order: tuple[int, ...]
+    """Positions of the items; () if they are in order."""
+    bodies: _Bodies
+
+
 class Shapes:
     """Arranges items and lends bodies for them. Safe from many threads."""
 
@@ -149,6 +164,7 @@ class Shapes:
         """
         self._workers, self._address, self._weights = workers, address, weights
         self._known: LockedCache[_Bodies] = LockedCache(limit=_MOST_SHAPES)
+        self._lists: LockedCache[_List] = LockedCache(limit=_MOST_SHAPES)
         self._own: weakref.WeakKeyDictionary[Choice, _Own] = weakref.WeakKeyDictionary()
         self._owners: dict[int, bytes] = {}
         self._sharing: set[str] = set()
@@ -166,19 +182,31 @@ class Shapes:
         Returns:
             The body, the weights and the items in its order, and what takes it back.
         """
-        assert kind.binding is not None
+        self.asked += 1
+        choices = [item.request.choice for item in items]
+        key = (kind, tuple(map(id, choices)), tuple([item.rows for item in items]))
+        made = self._lists.get(key, lambda: self._arrange(kind, items))
+        if [ref() for ref in made.choices] != choices:
+            self._lists.drop(lambda other: other == key)  # another member's that is no more
+            made = self._lists.get(key, lambda: self._arrange(kind, items))
+        ordered = [items[i] for i in made.order] if made.order else list(items)
+        return made.bodies.take(), made.weights, ordered, made.bodies.give
+
+    def _arrange(self, kind: Kind, items: Sequence[Item]) -> "_List":
         own = [self._of(item.request.choice) for item in items]
         if kind.template.key in self._sharing:
-            ordered, starts_new, same = _exactly(items, own)
+            order, starts_new, same = _exactly(own)
         else:
-            ordered, starts_new, same = self._in_families(kind, items, own)
-        rows = tuple([item.rows for item, _ in ordered])
-        self.asked += 1
+            order, starts_new, same = self._in_families(kind, items, own)
+        rows = tuple([items[i].rows for i in order])
         key = (kind.binding, id(kind.split), rows, starts_new)
-        bodies = self._known.get(key, partial(self._build, kind, rows, same))
-        weights = np.concatenate([w.addresses for _, w in ordered])
-        weights = weights.reshape(len(ordered), -1)
-        return bodies.take(), weights, [item for item, _ in ordered], bodies.give
+        weights = np.concatenate([own[i].addresses for i in order])
+        return _List(
+            tuple([weakref.ref(item.request.choice) for item in items]),
+            weights.reshape(len(order), -1),
+            () if order == list(range(len(order))) else tuple(order),
+            self._known.get(key, partial(self._build, kind, rows, same)),
+        )
 
     def _build(self, kind: Kind, rows: _Rows, same: np.ndarray) -> _Bodies:
         self.built += 1
@@ -206,40 +234,34 @@ class Shapes:
             self._owners.pop(address, None)
 
     def _in_families(
-        self, kind: Kind, items: Sequence[Item], own: Sequence[_Own]
-    ) -> tuple[list[tuple[Item, _Own]], object, np.ndarray]:
+        self, kind: Kind, items: Sequence[Item], own: Sequence["_Own"]
+    ) -> tuple[list[int], object, np.ndarray]:
         """Arrange items whose weights are all the same or all different."""
-        families: dict[bytes, list[tuple[Item, _Own]]] = {}
-        for pair in zip(items, own, strict=True):
-            families.setdefault(pair[1].key, []).append(pair)
+        families: dict[bytes, list[int]] = {}
+        for i, weights in enumerate(own):
+            families.setdefault(weights.key, []).append(i)
         width = len(own[0].addresses)
-        assert kind.binding is not None
-        light = kind.binding.weight_bytes < _HEAVY_WEIGHTS_BYTES and width
         cut = list(families.values())
-        if len(cut) == len(items):
-            ordered, new = list(itertools.chain.from_iterable(cut)), np.ones(len(items), bool)
-        else:
-            if light:
+        if len(cut) < len(items):
+            assert kind.binding is not None
+            if kind.binding.weight_bytes < _HEAVY_WEIGHTS_BYTES and width:
                 cut = [part for family in cut for part in _in_powers(family)]
-            cut.sort(key=lambda family: (-len(family), [item.rows or 0 for item, _ in family]))
-            ordered = [pair for family in cut for pair in family]
-            new = np.zeros(len(items), bool)
-            new[[0, *itertools.accumulate(map(len, cut[:-1]))]] = True
+            cut.sort(key=lambda family: (-len(family), [items[i].rows or 0 for i in family]))
+        new = np.zeros(len(items), bool)
+        new[[0, *itertools.accumulate(map(len, cut[:-1]))]] = True
         same = np.repeat(~new[1:, None], width, axis=1)
-        return ordered, new.tobytes(), same
+        return [i for family in cut for i in family], new.tobytes(), same
 
 
-def _exactly(
-    items: Sequence[Item], own: Sequence[_Own]
-) -> tuple[list[tuple[Item, _Own]], object, np.ndarray]:
+def _exactly(own: Sequence[_Own]) -> tuple[list[int], object, np.ndarray]:
     """Arrange items of which some share a part of their weights, say a backbone."""
-    pairs = sorted(zip(items, own, strict=True), key=lambda pair: pair[1].key)
-    weights = np.stack([w.addresses for _, w in pairs])
+    order = sorted(range(len(own)), key=lambda i: own[i].key)
+    weights = np.stack([own[i].addresses for i in order])
     same = weights[1:] == weights[:-1]
-    return pairs, same.tobytes(), same
+    return order, same.tobytes(), same
 
 
-def _in_powers(family: list[tuple[Item, _Own]]) -> list[list[tuple[Item, _Own]]]:
+def _in_powers(family: list[int]) -> list[list[int]]:
     """Cut a family into powers of two."""
     parts, at = [], 0
     while at < len(family):

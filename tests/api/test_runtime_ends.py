@@ -24,6 +24,7 @@ from fusec.runtime.sched.policy import Policy
 from fusec.runtime.sched.records import Launch, Pack
 from fusec.runtime.sched.replay import replay
 from fusec.runtime.sched.view import View
+from fusec.runtime.tile.memory import Region
 
 SECONDS = 20
 
@@ -59,7 +60,11 @@ def _serve(plan: fusec.Plan, policy: str | Policy[Any] = "slack", **options: Any
 
 @pytest.mark.parametrize(("policy", "lanes"), [("slack", 1), ("slack", 2), ("fair", 1), ("edf", 1)])
 def test_stops_at_random_change_no_byte(
-    plan: fusec.Plan, policy: str, lanes: int, tmp_path: Path
+    plan: fusec.Plan,
+    policy: str,
+    lanes: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chance = random.Random(7)
     names = [chance.choice(list(plan.members)) for _ in range(80)]
@@ -68,6 +73,11 @@ def test_stops_at_random_change_no_byte(
     over = threading.Event()
     log = tmp_path / "decisions.jsonl"
     with _serve(plan, policy, lanes=lanes, log=log) as rt:
+        arenas = rt._setup.engine._arenas
+        lent: list[Region] = []
+        take, give = arenas.take, arenas.give
+        monkeypatch.setattr(arenas, "take", lambda n: lent.append(r := take(n)) or r)
+        monkeypatch.setattr(arenas, "give", lambda region: lent.remove(region) or give(region))
 
         def disturb() -> None:
             while not over.wait(0.0003):
@@ -85,6 +95,7 @@ def test_stops_at_random_change_no_byte(
         assert rt.drain(SECONDS)
         stats = rt.stats()
     assert got == want
+    assert not lent
     assert (stats.in_flight, stats.queued, stats.running_lanes) == (0, 0, 0)
     assert stats.outcomes == {"done": 80}
     assert stats.preemptions > 0

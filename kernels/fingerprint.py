@@ -9,12 +9,12 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 
 import fusec.ir
 
-__all__ = ["fingerprint", "sources_of"]
+__all__ = ["fingerprint", "sources_digest", "sources_of"]
 
 _FORMAT = b"2"
 _IMPORT = re.compile(
@@ -56,17 +56,35 @@ def fingerprint(module: str) -> bytes | None:
     return digest.digest()
 
 
+def sources_digest(modules: Sequence[str]) -> bytes | None:
+    """Give the digest of modules and of all fusec modules that they import, in turn.
+
+    `None` where sources cannot be read.
+    """
+    digest = hashlib.sha256()
+    found = _reached(modules)
+    for name in sorted(found):
+        text = _text(name) or b""
+        digest.update(f"{name}\0{len(text)}\0".encode() + text)
+    return digest.digest() if found.issuperset(modules) else None
+
+
 def sources_of(module: str) -> frozenset[str]:
     """Give the names of a module and of all fusec modules that it imports, in turn."""
+    found = _reached([module, "fusec.kernels.codegen.emit"])
+    return found if module in found else frozenset()
+
+
+def _reached(modules: Sequence[str]) -> frozenset[str]:
     found: set[str] = set()
-    todo = [module, "fusec.kernels.codegen.emit"]
+    todo = [*modules]
     while todo:
         name = todo.pop()
         if name in found or _text(name) is None:
             continue
         found.add(name)
         todo += _imports(name)
-    return frozenset(found) if module in found else frozenset()
+    return frozenset(found)
 
 
 @functools.cache

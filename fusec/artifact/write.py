@@ -50,7 +50,7 @@ def write_plan(
         manifest = encode(plan, profile=profile, explain=explain, device=device)
     except (Flaw, TypeError, ValueError) as e:
         raise VerifyError(f"{path}: this plan cannot be saved, a bug in fusec: {e}") from e
-    data_bytes = sum(len(memoryview(piece)) for piece in data_pieces(plan, device))
+    data_bytes = sum(memoryview(piece).nbytes for piece in data_pieces(plan, device))
     with replacing(path) as file:
         start = align(HEADER_BYTES + len(manifest))
         head = seal(manifest, data_bytes), manifest, bytes(start - HEADER_BYTES - len(manifest))

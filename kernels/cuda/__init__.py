@@ -1,0 +1,1 @@
+"""Kernels for NVIDIA cards: compiled ahead of time, on machines that need not have one."""

@@ -56,7 +56,14 @@ _PRODUCT_HALF_90 = (
 )
 """Half width on sm_90: `wgmma`."""
 
-_KERNELS: Mapping[str, tuple[Config, ...]] = {}
+
+def _tile(m: int, n: int, warps: int) -> Config:
+    return Config(blocks=(("BLOCK_M", m), ("BLOCK_N", n)), warps=warps)
+
+
+_KERNELS: Mapping[str, tuple[Config, ...]] = {
+    "pointwise": (_tile(8, 128, 4), _tile(1, 1024, 4), _tile(64, 16, 4), _tile(256, 1, 4)),
+}
 """Kernels whose configurations depend on nothing."""
 
 _PRODUCTS = frozenset({"gemm"})

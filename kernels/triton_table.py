@@ -13,11 +13,10 @@ The order of `parameters` is the function's own. Addresses of a launch are multi
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
-from fusec.ir.device import Constants
 from fusec.ir.frozen import dataclass
 from fusec.ir.stage import Buffer, Stage, TileOp
 from fusec.kernels.configs import Config, configs_of
-from fusec.kernels.grouped.stage import Grouped
+from fusec.kernels.grouped.stage import Constants, Grouped
 from fusec.kernels.table import TILE_OPS
 
 __all__ = ["ARGUMENTS", "GROUPED_OPS", "KERNELS", "GroupedKernel", "Special", "grouped", "specials"]
@@ -59,10 +58,15 @@ KERNELS: Mapping[str, GroupedKernel] = {
             *("POINT", "PRECISION", "WIDEN", "BLOCK_M", "BLOCK_N", "BLOCK_K"),
         ),
     ),
+    "pointwise": GroupedKernel(
+        module="fusec.kernels.pointwise.triton",
+        function="pointwise",
+        parameters=("WORDS", "AXES", "N_MULTIPLE", "POINT", "BLOCK_M", "BLOCK_N"),
+    ),
 }
 """By name."""
 
-GROUPED_OPS = frozenset({TileOp.GEMM})
+GROUPED_OPS = frozenset({TileOp.GEMM, TileOp.POINTWISE, TileOp.COPY})
 """Operations whose folder has a `grouped` module."""
 
 

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from math import gcd
 from typing import TypeAlias
 
-from fusec.ir.device import Constants
 from fusec.ir.dtypes import itemsize_bytes
 from fusec.ir.extents import Extent
 from fusec.ir.frozen import dataclass
 from fusec.ir.stage import Buffer, BufferKind, View
 
-__all__ = ["Address", "Grouped", "Word", "address", "alignment", "whole"]
+__all__ = ["Address", "Constants", "Grouped", "Word", "address", "alignment", "whole"]
 
 _MOST_ALIGNED = 16
 """Bytes that one load of a thread takes at most; addresses of buffers are multiples of it."""
@@ -23,6 +22,9 @@ class Address:
     slot: int
     offset_bytes: Extent
 
+
+Constants: TypeAlias = "tuple[tuple[str, int | str], ...]"
+"""What a kernel is compiled for, by name."""
 
 Word: TypeAlias = "Address | Extent"
 

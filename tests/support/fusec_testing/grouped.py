@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 from fusec_testing.fences import fenced
+from fusec_testing.stages import run_reference
 
 from fusec.ir.errors import KernelError
 from fusec.ir.stage import Buffer, Stage
 from fusec.kernels.grouped.bind import bind, tiles_of
 from fusec.kernels.triton_table import grouped, specials
 
-__all__ = ["BLOCKS", "Instance", "interpreter", "run_grouped"]
+__all__ = ["BLOCKS", "Instance", "check_grouped", "interpreter", "run_grouped"]
 
 BLOCKS: dict[str, int] = {"BLOCK_M": 16, "BLOCK_N": 32, "BLOCK_K": 16}
 """Small ones, so that small cases have several tiles."""
@@ -95,3 +96,37 @@ def run_grouped(
         function[(programs,)](*(torch.from_numpy(a) for a in (*kept, status)), **constants)
     if status[0]:
         raise KernelError(f"the kernel reports status {status[0]}")
+
+
+def check_grouped(
+    stage: Stage,
+    buffers: Sequence[Buffer],
+    flats: Sequence[np.ndarray],
+    blocks: Mapping[str, int] | None = None,
+    *,
+    symbols: Mapping[str, int] | None = None,
+    count: int = 1,
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Run one instance, and the reference; give all memory of both, by slot.
+
+    A second run among neighbours full of ones, tiles in any order, has to give the same bytes.
+    """
+    symbols = symbols or {}
+    alone = [fenced(flat) for flat in flats]
+    run_grouped(stage, buffers, [Instance(alone, symbols, count)], blocks, programs=1)
+    wanted = [flat.copy() for flat in flats]
+    with np.errstate(all="ignore"):
+        run_reference(stage, wanted, symbols)
+    among = [fenced(flat) for flat in flats]
+    company = [Instance(among, symbols, count)]
+    for at in (0, 2):
+        strange = [fenced(flat) for flat in flats]
+        for flat, buffer in zip(strange, buffers, strict=True):
+            if buffer.dtype.startswith(("float", "bfloat")):
+                flat.view(np.uint8)[:] = 0xFF
+        company.insert(at, Instance(strange, symbols, count))
+    rng = np.random.default_rng(len(flats))
+    run_grouped(stage, buffers, company, blocks, programs=4, order=rng)
+    for one, other in zip(alone, among, strict=True):
+        assert one.tobytes() == other.tobytes(), "company changed bytes"
+    return alone, wanted

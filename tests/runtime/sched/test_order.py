@@ -124,6 +124,8 @@ def test_it_stays_shallow_whatever_order_entries_come_in() -> None:
         for number in numbers:
             order = insert(order, entry(number, number, 1, NEVER))
         assert depth(order) <= 4
+        thin = remove_all(order, [e.key for e in items(order) if e.request % 40])
+        assert (size(thin), depth(thin)) == (100, 2)
         for number in list(numbers)[:3_900]:
             order = remove(order, (number, 0, 0, number))
         assert depth(order) <= 2

@@ -301,7 +301,7 @@ def test_new_costs_do_not_make_anybody_run_twice(name: str) -> None:
     """What waits was ranked by the old ones."""
     decider = Decider(find_policy(name), PROFILE)
     busy = tuple(Lane(i, Pack("long", (90 + i,)), 5 * MS, 20 * MS) for i in range(3))
-    came = tuple(ask(i, ("mid", "short")[i % 2]) for i in range(4))
+    came = tuple(ask(i, "mid") for i in range(4))
     decider.decide(0, Change(came), busy, None)
     cheaper = TemplateCost(blocks_ns={1: (MS // 2, MS // 2)})
     change = Change(costs=(NewCost.of("mid", "mid", cheaper),))

@@ -14,6 +14,7 @@ from fusec.cli.merge_command import merge
 from fusec.cli.profile_command import profile
 from fusec.cli.replay_command import replay_log
 from fusec.cli.run_command import run
+from fusec.cli.serve_command import serve_models
 from fusec.cli.simulate_command import simulate
 
 __all__ = ["app"]
@@ -51,6 +52,7 @@ app.command()(explain)
 app.command()(run)
 app.command()(profile)
 app.command()(simulate)
+app.command("serve")(serve_models)
 app.command("replay")(replay_log)
 app.command()(merge)
 app.command()(demo)

@@ -1,0 +1,108 @@
+"""``fusec serve``: a plan file or a model repository behind the Open Inference Protocol.
+
+Options are named as those of tritonserver, so that its containers' command lines work.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import fusec
+from fusec.cli.output import say
+from fusec.ir.errors import ConfigError
+from fusec.plan import Plan
+from fusec.server.frontdoor import Control
+from fusec.server.limits import Limits
+from fusec.server.running import Options, serve
+from fusec.server.store import PlanStore, RuntimeLike
+
+__all__ = ["serve_models"]
+
+
+def serve_models(
+    plan: Annotated[Path | None, typer.Argument(help="A plan file; or give a repository.")] = None,
+    repository: Annotated[
+        list[Path],
+        typer.Option(
+            "--model-repository", "--model-store", help="Folder of models in Triton's layout."
+        ),
+    ] = [],  # noqa: B006  # typer's way to say "may be given many times"
+    control: Annotated[
+        Control, typer.Option("--model-control-mode", help="Who decides what is loaded.")
+    ] = Control.NONE,
+    load_model: Annotated[
+        list[str], typer.Option(help="Load at the start under explicit control; * for all.")
+    ] = [],  # noqa: B006
+    poll_s: Annotated[float, typer.Option("--repository-poll-secs", min=0.1)] = 15.0,
+    host: Annotated[
+        str, typer.Option("--http-address", help="Also of the other ports.")
+    ] = "0.0.0.0",
+    http_port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535)] = 8001,
+    metrics_port: Annotated[int, typer.Option(min=0, max=65535)] = 8002,
+    allow_http: Annotated[str, typer.Option(metavar="BOOL")] = "true",
+    allow_grpc: Annotated[str, typer.Option(metavar="BOOL")] = "true",
+    allow_metrics: Annotated[str, typer.Option(metavar="BOOL")] = "true",
+    strict_readiness: Annotated[
+        str, typer.Option(metavar="BOOL", help="Ready only if all models are.")
+    ] = "true",
+    exit_on_error: Annotated[
+        str, typer.Option(metavar="BOOL", help="End if a model cannot be loaded at the start.")
+    ] = "true",
+    exit_timeout_s: Annotated[
+        float, typer.Option("--exit-timeout-secs", min=0, help="For requests that run at the end.")
+    ] = 30.0,
+    exit_delay_s: Annotated[
+        float, typer.Option("--exit-delay-secs", min=0, help="Not ready but serving, at the end.")
+    ] = 5.0,
+    max_bytes: Annotated[
+        int, typer.Option("--http-max-input-size", min=1, help="Of a request, in bytes.")
+    ] = 64 << 20,
+    policy: Annotated[
+        str, typer.Option(help="slack, fair, or another of `fusec simulate`.")
+    ] = "slack",
+    lanes: Annotated[int, typer.Option(min=1, help="Launches that run at once.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="All cores if absent.")] = None,
+    queue: Annotated[int, typer.Option(min=1, help="Requests that may wait.")] = 10_000,
+    log: Annotated[Path | None, typer.Option(help="Decision log to write, for replay.")] = None,
+) -> None:
+    """Serve models over REST and gRPC, as KServe's and Triton's clients speak them."""
+    if (plan is None) == (not repository):
+        raise ConfigError("give either a plan file or --model-repository")
+    loaded = (
+        fusec.compile({}, threads=threads) if plan is None else fusec.load(plan, threads=threads)
+    )
+
+    def start(served: Plan) -> RuntimeLike:
+        from fusec.serving import Runtime
+
+        return Runtime(served, policy, lanes=lanes, queue_limit=queue, log=log)
+
+    options = Options(
+        repositories=repository,
+        served=tuple(loaded.members),
+        control=control,
+        load=load_model,
+        poll_s=poll_s,
+        host=host,
+        http_port=http_port if _true(allow_http, "--allow-http") else None,
+        grpc_port=grpc_port if _true(allow_grpc, "--allow-grpc") else None,
+        metrics_port=metrics_port if _true(allow_metrics, "--allow-metrics") else None,
+        strict=_true(strict_readiness, "--strict-readiness"),
+        exit_on_error=_true(exit_on_error, "--exit-on-error"),
+        delay_s=exit_delay_s,
+        exit_s=exit_timeout_s,
+        limits=Limits(body_bytes=max_bytes),
+    )
+    asyncio.run(serve(options, PlanStore(loaded, start), say))
+
+
+def _true(text: str, option: str) -> bool:
+    """Read a boolean as tritonserver takes it."""
+    if text.lower() in ("true", "1", "on"):
+        return True
+    if text.lower() in ("false", "0", "off"):
+        return False
+    raise ConfigError(f"{option} is {text!r}, wanted true or false")

@@ -1,0 +1,194 @@
+"""The gRPC protocol: methods of GRPCInferenceService, and of gRPC's own health check."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from fusec.server.describing import (
+    model_config,
+    model_metadata,
+    model_statistics,
+    need_ready,
+    server_metadata,
+)
+from fusec.server.errors import Fault, ServerError, as_server_error
+from fusec.server.frontdoor import FrontDoor
+from fusec.server.grpccodec import read_infer_message, write_infer_message
+from fusec.server.grpctypes import SERVICE, types
+
+__all__ = ["start_grpc"]
+
+Method = Callable[[Any, Any], Awaitable[dict[str, Any] | Any]]
+
+_HEALTH = "grpc.health.v1.Health"
+_SERVING, _NOT_SERVING = 1, 2
+
+
+async def start_grpc(door: FrontDoor, address: str) -> tuple[Any, int]:
+    """Start a server.
+
+    Args:
+        door: to what.
+        address: host and port; port 0 for any.
+
+    Returns:
+        The server, and its port.
+
+    Raises:
+        RuntimeError: the address is taken.
+    """
+    import grpc
+
+    limit = door.limits.body_bytes
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", limit),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    made = types()
+    handlers: dict[str, Any] = {}
+    for name, method in _methods(door).items():
+        handlers[name] = grpc.unary_unary_rpc_method_handler(
+            _guarded(door, method, made[f"{name}Response"]),
+            request_deserializer=made[f"{name}Request"].FromString,
+            response_serializer=lambda message: message.SerializeToString(),
+        )
+    handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
+        _stream(door),
+        request_deserializer=made["ModelInferRequest"].FromString,
+        response_serializer=lambda message: message.SerializeToString(),
+    )
+    health = grpc.unary_unary_rpc_method_handler(
+        _guarded(door, _health(door), made["HealthCheckResponse"]),
+        request_deserializer=made["HealthCheckRequest"].FromString,
+        response_serializer=lambda message: message.SerializeToString(),
+    )
+    server.add_generic_rpc_handlers(
+        (
+            grpc.method_handlers_generic_handler(SERVICE, handlers),
+            grpc.method_handlers_generic_handler(_HEALTH, {"Check": health}),
+        )
+    )
+    port = server.add_insecure_port(address)
+    if not port:
+        raise RuntimeError(f"cannot listen on {address}")
+    await server.start()
+    return server, port
+
+
+def _methods(door: FrontDoor) -> dict[str, Method]:
+    """Give all methods of one request and one answer: an answer is a message, or data for one."""
+    table = door.table
+
+    async def infer(request: Any, context: Any) -> Any:
+        read = read_infer_message(request, door.limits)
+        left_s = context.time_remaining()
+        response, _ = await door.service.infer(
+            request.model_name,
+            request.model_version,
+            read,
+            deadline_ms=None if left_s is None else max(left_s * 1000, 0.001),
+        )
+        return write_infer_message(response, read.binary, types()["ModelInferResponse"])
+
+    async def live(request: Any, context: Any) -> Any:
+        return {"live": True}
+
+    async def ready(request: Any, context: Any) -> Any:
+        return {"ready": door.ready}
+
+    async def model_ready(request: Any, context: Any) -> Any:
+        try:
+            need_ready(table, request.name, request.version)
+        except ServerError:
+            return {"ready": False}
+        return {"ready": True}
+
+    async def metadata(request: Any, context: Any) -> Any:
+        return server_metadata()
+
+    async def model(request: Any, context: Any) -> Any:
+        return model_metadata(*table.find(request.name, request.version))
+
+    async def config(request: Any, context: Any) -> Any:
+        return {"config": model_config(*table.find(request.name, request.version))}
+
+    async def statistics(request: Any, context: Any) -> Any:
+        return model_statistics(table, request.name or None, request.version)
+
+    async def index(request: Any, context: Any) -> Any:
+        return {"models": await door.index(ready=request.ready)}
+
+    async def load(request: Any, context: Any) -> Any:
+        parameters = {}
+        for key, value in request.parameters.items():
+            kind = value.WhichOneof("value")
+            parameters[key] = None if kind is None else getattr(value, kind)
+        await door.load(request.model_name, parameters)
+        return {}
+
+    async def unload(request: Any, context: Any) -> Any:
+        await door.unload(request.model_name)
+        return {}
+
+    return {
+        "ServerLive": live,
+        "ServerReady": ready,
+        "ModelReady": model_ready,
+        "ServerMetadata": metadata,
+        "ModelMetadata": model,
+        "ModelInfer": infer,
+        "ModelConfig": config,
+        "ModelStatistics": statistics,
+        "RepositoryIndex": index,
+        "RepositoryModelLoad": load,
+        "RepositoryModelUnload": unload,
+    }
+
+
+def _guarded(door: FrontDoor, method: Method, make: Any) -> Method:
+    """Turn data into a message, and errors into a status."""
+    from google.protobuf import json_format
+    from grpc import StatusCode
+
+    async def call(request: Any, context: Any) -> Any:
+        try:
+            answer = await method(request, context)
+        except Exception as e:  # noqa: BLE001  (whoever asked is told)
+            told = as_server_error(e)
+            if told.fault is Fault.INTERNAL:
+                door.say(f"gRPC: {told}")
+            await context.abort(StatusCode[told.fault.grpc], str(told))
+        return json_format.ParseDict(answer, make()) if isinstance(answer, dict) else answer
+
+    return call
+
+
+def _health(door: FrontDoor) -> Method:
+    async def check(request: Any, context: Any) -> Any:
+        return {"status": _SERVING if door.ready else _NOT_SERVING}
+
+    return check
+
+
+def _stream(door: FrontDoor) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    """Answer a stream of requests in order; errors are messages, as Triton has it."""
+    made = types()
+
+    async def stream(requests: Any, context: Any) -> AsyncIterator[Any]:
+        async for request in requests:
+            try:
+                read = read_infer_message(request, door.limits)
+                response, _ = await door.service.infer(
+                    request.model_name, request.model_version, read
+                )
+                message = write_infer_message(response, read.binary, made["ModelInferResponse"])
+                yield made["ModelStreamInferResponse"](infer_response=message)
+            except asyncio.CancelledError:
+                raise
+            except Exception as e:  # noqa: BLE001  (whoever asked is told, the stream goes on)
+                yield made["ModelStreamInferResponse"](error_message=str(as_server_error(e)))
+
+    return stream

@@ -1,0 +1,135 @@
+"""One request, whatever the wire: find the model, check, schedule, await, pick the outputs."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from fusec.server.checking import check_request, rows_of, wanted_outputs
+from fusec.server.classes import best_classes
+from fusec.server.errors import Fault, ServerError, as_server_error
+from fusec.server.messages import InferRequest, InferResponse, Tensor, Wanted
+from fusec.server.models import Model, Table
+from fusec.server.parameters import Asks, read_asks
+from fusec.server.settings import Settings
+from fusec.server.statistics import Reason, Times, reason_of
+from fusec.server.store import Store, wire_array
+
+__all__ = ["Service"]
+
+_MS = 1_000_000
+
+
+class Service:
+    """Answers infer requests. All of it runs on one event loop."""
+
+    def __init__(
+        self, table: Table, store: Store, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        """Take what is served.
+
+        Args:
+            table: models and versions.
+            store: runs them.
+            clock: gives nanoseconds.
+        """
+        self.table, self.store, self._clock = table, store, clock
+
+    async def infer(
+        self,
+        name: str,
+        version_name: str | None,
+        request: InferRequest,
+        *,
+        began_ns: int | None = None,
+        tenant: str | None = None,
+        deadline_ms: float | None = None,
+    ) -> tuple[InferResponse, Sequence[Wanted]]:
+        """Answer one request; cancelling the task cancels it.
+
+        Args:
+            name: of the model.
+            version_name: of its version; None or empty: the newest.
+            request: as read.
+            began_ns: when reading it began.
+            tenant: who asks, where the request itself does not say.
+            deadline_ms: of the connection, from now on.
+
+        Returns:
+            The answer, and for each of its outputs how it was asked for.
+
+        Raises:
+            ServerError: whatever went wrong.
+        """
+        began = self._clock() if began_ns is None else began_ns
+        model, version = self.table.find(name, version_name)
+        statistics = version.statistics
+        version.enter()
+        try:
+            wanted = wanted_outputs(request, model, version)
+            check_request(request, model, version)
+            asks = read_asks(request.parameters)
+            _check_queue(model, asks)
+            asked = self._clock()
+            future = self.store.submit(
+                version.key,
+                request.inputs,
+                tenant=asks.tenant or tenant or model.settings.tenant or name,
+                deadline_ms=_deadline(asks, model.settings, deadline_ms),
+                priority=model.settings.levels - model.settings.level(asks.priority),
+            )
+            answer = await asyncio.wrap_future(future)
+            done = self._clock()
+            outputs = [_output(answer, w) for w in wanted]
+        except asyncio.CancelledError:
+            statistics.failed(Reason.CANCELED, self._clock() - began)
+            raise
+        except Exception as e:  # whoever asked is told
+            statistics.failed(reason_of(e), self._clock() - began)
+            raise _told(e, version.key, name) from e
+        finally:
+            version.leave()
+        queued = min(done - asked, max(0, getattr(future, "queue_ns", None) or 0))
+        times = Times(asked - began, queued, done - asked - queued, self._clock() - done)
+        statistics.answered(rows_of(request, version), times, time.time_ns() // _MS)
+        response = InferResponse(
+            id=request.id, model=name, version=str(version.number), outputs=tuple(outputs)
+        )
+        return response, wanted
+
+
+def _check_queue(model: Model, asks: Asks) -> None:
+    most = model.settings.policy(model.settings.level(asks.priority)).size
+    pending = sum(v.statistics.pending for v in model.versions.values()) if most else 0
+    # Those that run count as well: what waits for what is the scheduler's own.
+    if pending > most:
+        raise ServerError(f"{model.name!r}: exceeds maximum queue size", Fault.UNAVAILABLE)
+
+
+def _deadline(asks: Asks, settings: Settings, connection_ms: float | None) -> float | None:
+    """Give the earliest of what the request, its model and the connection allow."""
+    policy = settings.policy(settings.level(asks.priority))
+    allowed_us = policy.timeout_us or None
+    if asks.timeout_us is not None and (allowed_us is None or policy.override):
+        # A request may wait for less than its model allows, not for longer.
+        allowed_us = min(asks.timeout_us, allowed_us or asks.timeout_us)
+    times = [
+        asks.slo_ms if asks.slo_ms is not None else settings.slo_ms,
+        None if policy.delay or allowed_us is None else allowed_us / 1000,
+        connection_ms,
+    ]
+    known = [t for t in times if t is not None]
+    return min(known, default=None)
+
+
+def _output(answer: dict[str, object], wanted: Wanted) -> Tensor:
+    tensor = wire_array(wanted.name, answer[wanted.name])
+    return best_classes(tensor, wanted.classes) if wanted.classes else tensor
+
+
+def _told(error: Exception, key: str, name: str) -> ServerError:
+    """Give a client its error, which speaks of the model by the name that it knows."""
+    told = as_server_error(error)
+    text = str(told)
+    if key not in text:
+        return told
+    return ServerError(text.replace(key, name), told.fault)

@@ -1,0 +1,86 @@
+"""A server on ports of its own in a thread, for tests that speak to it as clients do."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fusec_testing.serving import FakeStore
+
+from fusec.server.running import Options, Running, running
+from fusec.server.store import Store
+
+
+@dataclass(frozen=True)
+class Live:
+    """A running server, its loop, and what it said."""
+
+    server: Running
+    loop: asyncio.AbstractEventLoop
+    said: list[str]
+
+    @property
+    def http(self) -> str:
+        return f"127.0.0.1:{self.server.http_port}"
+
+    @property
+    def grpc(self) -> str:
+        return f"127.0.0.1:{self.server.grpc_port}"
+
+    def call(self, coroutine: Any) -> Any:
+        """Run something on the server's loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+
+
+@contextlib.contextmanager
+def live(options: Options, store: Store | None = None) -> Iterator[Live]:
+    """Run a server while the block runs."""
+    options = replace(options, http_port=0, grpc_port=0, metrics_port=0, exit_s=5.0)
+    started = threading.Event()
+    found: list[Live] = []
+    failed: list[BaseException] = []
+    end = asyncio.Event()
+    said: list[str] = []
+
+    async def main() -> None:
+        async with running(options, store or FakeStore(), said.append) as server:
+            found.append(Live(server, asyncio.get_running_loop(), said))
+            started.set()
+            await end.wait()
+
+    def run() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as e:  # noqa: BLE001
+            failed.append(e)
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    started.wait(30)
+    if failed:
+        thread.join()
+        raise failed[0]
+    try:
+        yield found[0]
+    finally:
+        found[0].loop.call_soon_threadsafe(end.set)
+        thread.join(30)
+    assert not thread.is_alive()
+    if failed:
+        raise failed[0]
+
+
+def model(
+    repository: Path, name: str, version: int = 1, text: str = "fine", config: str = ""
+) -> None:
+    """Write a model of a fake store."""
+    folder = repository / name / str(version)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_text(text)
+    if config:
+        (repository / name / "config.pbtxt").write_text(config)

@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from time import monotonic_ns
 from types import TracebackType
 from typing import Any, Self
@@ -25,7 +24,7 @@ from typing import Any, Self
 from fusec.ir.errors import ConfigError, FusecError, Rejected, VerifyError
 from fusec.plan import Plan
 from fusec.runtime.drivers.real import RealDriver
-from fusec.runtime.drivers.work import Arrival, Event, Left
+from fusec.runtime.drivers.work import Arrival, Left
 from fusec.runtime.lanes.cpu import CpuLane
 from fusec.runtime.policies.table import find_policy
 from fusec.runtime.sched.policy import Policy
@@ -33,12 +32,13 @@ from fusec.runtime.sched.profile import Profile
 from fusec.runtime.sched.records import Request, Result
 from fusec.runtime.sched.view import NewCost
 from fusec.runtime.serving.answer import Courier
+from fusec.runtime.serving.inbox import Inbox
 from fusec.runtime.serving.items import Item, Ticket
 from fusec.runtime.serving.journal import Journal
 from fusec.runtime.serving.reading import Reader
 from fusec.runtime.serving.stats import Stats
 from fusec.runtime.serving.watch import Watcher
-from fusec.serving_setup import Setup, set_up
+from fusec.serving_setup import Setup, check_settings, set_up
 
 __all__ = ["Runtime"]
 
@@ -87,8 +87,8 @@ class Runtime:
             ConfigError: no such policy, a number that makes no sense, or no way to write the log.
         """
         chosen = find_policy(policy) if isinstance(policy, str) else policy
-        _check(lanes, queue_limit, memory_budget, max_batch, preempt_ms)
-        self._inbox: SimpleQueue[Event | None] = SimpleQueue()
+        check_settings(lanes, queue_limit, memory_budget, max_batch, preempt_ms)
+        self._inbox = Inbox()
         self._setup: Setup = set_up(
             plan,
             lanes=lanes,
@@ -118,6 +118,8 @@ class Runtime:
             retreats=self._setup.costs.retreats,
         )
         self._numbers = itertools.count()
+        self._hints: dict[str, Request] = {}
+        """The last request of each model."""
         self._memory_budget = memory_budget
         self._lock = threading.Lock()
         self._closed = False
@@ -153,9 +155,16 @@ class Runtime:
         Raises:
             ConfigError: a deadline, tenant or priority that is none.
         """
-        return self.submit_many(
-            {model: inputs}, tenant=tenant, deadline_ms=deadline_ms, priority=priority
-        )[model]
+        if not isinstance(model, str):
+            raise ConfigError(f"a model's name is a string, got {model!r}")
+        early = self._nudge(model, deadline_ms)
+        try:
+            return self.submit_many(
+                {model: inputs}, tenant=tenant, deadline_ms=deadline_ms, priority=priority
+            )[model]
+        finally:
+            if early:
+                self._inbox.expect(-1)
 
     def submit_many(
         self,
@@ -243,7 +252,7 @@ class Runtime:
             self._closed = True
         if drain and self._broken is None:
             self._watch.wait_idle(timeout)
-        self._inbox.put(None)
+        self._inbox.close()
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
@@ -257,6 +266,28 @@ class Runtime:
         trace: TracebackType | None,
     ) -> None:
         self.close(drain=error is None)
+
+    def _nudge(self, model: str, deadline_ms: float | None) -> bool:
+        """Stop what a request would be late behind, before it is even read.
+
+        What it is likely to be is known from the last one of its model.
+        """
+        hint = self._hints.get(model) if self._driver.running else None
+        if hint is None:
+            return False
+        now = monotonic_ns()
+        request = Request(
+            id=hint.id,
+            model=model,
+            template=hint.template,
+            arrival_ns=now,
+            deadline_ns=_deadline(now, deadline_ms),
+            rows=hint.rows,
+        )
+        stopped = self._driver.nudge(request, now)
+        if stopped:
+            self._inbox.expect(1)
+        return stopped
 
     def _send(
         self, items: Sequence[Item], tenant: str, deadline_ns: int | None, priority: int
@@ -282,6 +313,7 @@ class Runtime:
             )
             told = () if known else (NewCost.of(name, request.model, cost),)
             if self._take(Arrival(request, ticket, told), ticket):
+                self._hints[request.model] = request
                 self._driver.nudge(request, now)
 
     def _take(self, arrival: Arrival, ticket: Ticket) -> bool:
@@ -299,7 +331,7 @@ class Runtime:
                 reason = _broke(self._broken)
             elif self._closed:
                 reason = Rejected(_CLOSED)
-            elif self._driver.book.full(self._inbox.qsize()):
+            elif self._driver.book.full(self._inbox.size()):
                 reason = Rejected("too many requests wait already", str(Result.FULL))
             else:
                 self._watch.submitted(ticket.size)
@@ -317,28 +349,12 @@ class Runtime:
             wake: int | None = None
             closing = False
             while not closing:
-                events, closing = self._next(wake)
+                events, closing = self._inbox.take(wake)
                 wake = self._driver.turn(monotonic_ns(), events)
         except BaseException as e:  # noqa: BLE001  (whoever waits is told)
             self._end(_broke(e), e)
         else:
             self._end(Rejected(_CLOSED), None)
-
-    def _next(self, wake: int | None) -> tuple[list[Event], bool]:
-        """Wait for events, or for a time."""
-        events: list[Event] = []
-        closing = False
-        try:
-            timeout = None if wake is None else max(0.0, (wake - monotonic_ns()) / 1e9)
-            event = self._inbox.get(timeout=timeout)
-            while True:
-                if event is None:
-                    closing = True
-                else:
-                    events.append(event)
-                event = self._inbox.get_nowait()
-        except Empty:
-            return events, closing
 
     def _end(self, reason: FusecError, problem: BaseException | None) -> None:
         """End everything: nobody may wait for an answer that will not come."""
@@ -349,13 +365,8 @@ class Runtime:
         for lane in self._lanes:
             lane.close()
         left = [task for task in self._driver.book.tasks.values() if isinstance(task, Ticket)]
-        while True:
-            try:
-                event = self._inbox.get_nowait()
-            except Empty:
-                break
-            if isinstance(event, Arrival) and isinstance(event.task, Ticket):
-                left.append(event.task)
+        arrivals = (event for event in self._inbox.rest() if isinstance(event, Arrival))
+        left += [arrival.task for arrival in arrivals if isinstance(arrival.task, Ticket)]
         self._watch.abandoned(left, reason)
         self._courier.close()
         if self._journal is not None:
@@ -381,16 +392,3 @@ def _deadline(now_ns: int, deadline_ms: float | None) -> int | None:
             f"deadline_ms is {deadline_ms!r}, wanted milliseconds from now on, or None"
         )
     return now_ns + round(deadline_ms * 1e6)
-
-
-def _check(
-    lanes: int, queue_limit: int, memory_budget: int | None, max_batch: int, preempt_ms: float
-) -> None:
-    """Check the numbers that a runtime is made with."""
-    for what, value in (("lanes", lanes), ("queue_limit", queue_limit), ("max_batch", max_batch)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(f"{what} is {value!r}, wanted a whole number, 1 or more")
-    if memory_budget is not None and (not isinstance(memory_budget, int) or memory_budget < 1):
-        raise ConfigError(f"memory_budget is {memory_budget!r}, wanted bytes, or None")
-    if not isinstance(preempt_ms, int | float) or not 0.01 <= preempt_ms <= 1e6:
-        raise ConfigError(f"preempt_ms is {preempt_ms!r}, wanted 0.01 to a million")

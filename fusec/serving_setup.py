@@ -15,7 +15,7 @@ from fusec.runtime.serving.engine import Engine, Team
 from fusec.runtime.tile.engine import aligned_words
 from fusec.serving_costs import Costs
 
-__all__ = ["Setup", "set_up"]
+__all__ = ["Setup", "check_settings", "set_up"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -82,3 +82,20 @@ def set_up(
         target=registry.target,
         version=lambda: registry.version,
     )
+
+
+def check_settings(
+    lanes: int, queue_limit: int, memory_budget: int | None, max_batch: int, preempt_ms: float
+) -> None:
+    """Check the numbers that a runtime is made with.
+
+    Raises:
+        ConfigError: one makes no sense.
+    """
+    for what, value in (("lanes", lanes), ("queue_limit", queue_limit), ("max_batch", max_batch)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(f"{what} is {value!r}, wanted a whole number, 1 or more")
+    if memory_budget is not None and (not isinstance(memory_budget, int) or memory_budget < 1):
+        raise ConfigError(f"memory_budget is {memory_budget!r}, wanted bytes, or None")
+    if not isinstance(preempt_ms, int | float) or not 0.01 <= preempt_ms <= 1e6:
+        raise ConfigError(f"preempt_ms is {preempt_ms!r}, wanted 0.01 to a million")

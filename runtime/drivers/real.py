@@ -86,20 +86,25 @@ class RealDriver:
         """How far predictions were off; None before the first launch."""
         return self._decider.correction.errors
 
-    def nudge(self, request: Request, now_ns: int) -> None:
+    def nudge(self, request: Request, now_ns: int) -> bool:
         """Stop what runs, at once and in the caller's thread, if a request would be late behind it.
 
         Args:
             request: a new one, on its way here.
             now_ns: the time.
+
+        Returns:
+            Whether something was told to stop.
         """
         profile = self._decider.correction.profile(company=len(self._lanes) > 1)
         cost = profile.templates.get(request.template)
-        if self._policy.preempts and cost is not None:
-            takes, due = cost.left_ns(0, request.rows), due_ns(request, profile)
-            port = lane_to_stop([lane.busy for lane in self._lanes], takes, due, now_ns)
-            if port is not None:
-                port.stop(within_block=True)
+        if not self._policy.preempts or cost is None or not self.running:
+            return False
+        takes, due = cost.left_ns(0, request.rows), due_ns(request, profile)
+        port = lane_to_stop([lane.busy for lane in self._lanes], takes, due, now_ns)
+        if port is not None:
+            port.stop(within_block=True)
+        return port is not None
 
     def turn(self, now_ns: int, events: Iterable[Event]) -> int | None:
         """Take what happened, ask the policy, do what it says.

@@ -1,12 +1,14 @@
 """What became of the models: groups, why near-twins are apart, what a person should know."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from fusec.ir.plan import Executor, Member, PlanData, Refusal, WeightStorage
-from fusec.ir.template import RowsKind, Template, TensorSpec
+from fusec.ir.template import Arg, Ref, RowsKind, Template, TensorSpec
 from fusec.passes.group import group, refusals
+from fusec.profile import operator_name
 
 __all__ = ["Explanation", "GroupInfo", "MergeInfo", "NativeInfo", "explain"]
 
@@ -55,6 +57,8 @@ class GroupInfo:
     """Bytes of all members' packed weights, equal ones once."""
     rounded_bytes: int
     """Bytes among them in the plan's weight storage: rounded. The rest is as the models have it."""
+    unrounded: tuple[tuple[str, int], ...]
+    """(operators that read them, bytes) of the rest, largest first; empty without a storage."""
     merge: MergeInfo | None
     """How merged mode runs it; None in other modes and for groups of one."""
     native: NativeInfo | None
@@ -174,9 +178,46 @@ def _group_info(
         other_extents=max(len(plan.members[n].variants) for n in names) - 1,
         weight_bytes=sum(b.data.nbytes for b in blobs),
         rounded_bytes=sum(b.data.nbytes for b in blobs if b.layout.stored is not None),
+        unrounded=() if plan.weight_storage is None else _unrounded(plan, names),
         merge=merge,
         native=native,
     )
+
+
+def _unrounded(plan: PlanData, names: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+    """Sum the bytes of weights that stayed as they are by the operators that read them."""
+    readers: dict[str, tuple[str, ...]] = {}
+    seen: dict[str, str] = {}
+    for name in names:
+        for variant in plan.members[name].variants:
+            key = plan.forms[variant.form].template
+            if key not in readers:
+                readers[key] = _readers(plan.templates[key])
+            seen.update(zip(variant.weights, readers[key], strict=True))
+    sums: Counter[str] = Counter()
+    for weight, who in seen.items():
+        if plan.weights[weight].layout.stored is None:
+            sums[who] += plan.weights[weight].data.nbytes
+    return tuple(sums.most_common())
+
+
+def _readers(template: Template) -> tuple[str, ...]:
+    """Say of every weight what reads it; vectors, such as biases, are all one."""
+    found: list[dict[str, None]] = [{} for _ in template.weights]
+    for row in template.body.rows:
+        for number in _references((*row.args, *(v for _, v in row.kwargs))):
+            if template.n_inputs <= number < template.n_inputs + len(found):
+                found[number - template.n_inputs][operator_name(row.op)] = None
+    return tuple(
+        "vectors" if isinstance(spec, TensorSpec) and len(spec.shape) < 2 else " and ".join(ops)
+        for spec, ops in zip(template.weights, found, strict=True)
+    )
+
+
+def _references(arg: Arg) -> list[int]:
+    if isinstance(arg, tuple):
+        return [number for part in arg for number in _references(part)]
+    return [arg.index] if isinstance(arg, Ref) else []
 
 
 def _storage_text(groups: tuple[GroupInfo, ...], storage: WeightStorage) -> str:
@@ -219,7 +260,12 @@ def _group_lines(index: int, info: GroupInfo) -> list[str]:
         f"  rows:      {_ROWS_TEXT[info.rows]}",
     ]
     if info.rounded_bytes:
-        lines.append(f"  rounded:   {_share(info.rounded_bytes, info.weight_bytes)} of weights")
+        share = _share(info.rounded_bytes, info.weight_bytes)
+        lines.append(f"  rounded:   {share} of weights; saves {info.rounded_bytes / 1e6:.2f} MB")
+    if info.unrounded:
+        kept = [f"{size / 1e6:.2f} MB of {who or 'nothing'}" for who, size in info.unrounded]
+        more = [f"{len(kept) - 6} more"] if len(kept) > 6 else []
+        lines.append(f"  unrounded: {', '.join([*kept[:6], *more])}")
     if info.symbols:
         lines.append(f"  extents:   {'; '.join(info.symbols)}")
     if info.other_extents:

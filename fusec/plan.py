@@ -1,5 +1,6 @@
 """The plan: many models compiled together, run in any subset, edited while they run."""
 
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from fusec.artifact import write_plan
+from fusec.artifact.atomic import replacing
 from fusec.ir.errors import ConfigError, FusecError, GuardBroken, KernelError, UnsupportedError
 from fusec.ir.plan import Executor, Member, PlanData, WeightStorage
 from fusec.ir.records import Json
@@ -191,16 +193,19 @@ class Plan:
 
         Raises:
             UnsupportedError: the plan does not run natively.
+            ConfigError: there is no such folder, or `path` is not a regular file; nothing ran.
+            ArtifactError: writing failed.
         """
-        from fusec.runtime.trace import write_trace
+        from fusec.runtime.trace import chrome_trace
 
         runner = self._need_native("trace")
         read = [read_request(self._registry.target(n), given) for n, given in requests.items()]
-        try:
-            traced = runner.trace(read)
-        except (*_FAULTS, KernelError) as e:
-            raise _failed(list(requests), e) from e
-        write_trace(path, traced.events, traced.stage_names)
+        with replacing(path) as file:
+            try:
+                traced = runner.trace(read)
+            except (*_FAULTS, KernelError) as e:
+                raise _failed(list(requests), e) from e
+            file.write(json.dumps(chrome_trace(traced.events, traced.stage_names)).encode())
         return _named(read, traced.answers)
 
     def explain(self) -> "Explanation":
@@ -316,7 +321,7 @@ class Plan:
         if not isinstance(self._runner, ThroughNative):
             raise UnsupportedError(
                 f"only the native executor can {what}; this plan runs {self.executor}, load it "
-                'with executor="cpu"'
+                'with executor="cpu" (`--executor cpu` on the command line)'
             )
         return self._runner
 

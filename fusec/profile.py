@@ -6,11 +6,13 @@ from typing import Any, TypeVar
 
 from fusec.ir.errors import ArtifactError
 from fusec.ir.records import Json
+from fusec.ir.stage import TileOp
 from fusec.runtime.roofline import Machine
 
-__all__ = ["Profile", "StageCost", "TemplateProfile"]
+__all__ = ["Profile", "StageCost", "TemplateProfile", "operator_name"]
 
 T = TypeVar("T")
+_EXTERN = str(TileOp.EXTERN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,14 +125,29 @@ def _table(template: TemplateProfile) -> list[str]:
         "  computes"
     ]
     for s in template.stages:
-        names = [op.removeprefix("aten.").partition(".")[0] for op in s.computes]
+        names = [operator_name(op) for op in s.computes]
+        limit_us = "-" if s.operation == _EXTERN else f"{s.roofline_ns / 1e3:.2f}"
         lines.append(
             f"  {s.operation:<11}{f'{s.items} x {s.items2}':>14}{s.flops / 1e3:>10.1f}"
-            f"{s.moved_bytes / 1e3:>9.1f}{s.roofline_ns / 1e3:>10.2f}{s.measured_ns / 1e3:>9.2f}"
-            f"{s.measured_ns / total:>7.1%}  {', '.join(names)}"
+            f"{s.moved_bytes / 1e3:>9.1f}{limit_us:>10}{s.measured_ns / 1e3:>9.2f}"
+            f"{s.measured_ns / total:>7.1%}  {','.join(names)}"
         )
-    limit = sum(s.roofline_ns for s in template.stages)
-    lines.append(
-        f"  in all: {total / 1e3:.1f} us, limit {limit / 1e3:.1f} us ({total / limit:.1f}x)"
-    )
+    extern = [s.measured_ns for s in template.stages if s.operation == _EXTERN]
+    native = [s for s in template.stages if s.operation != _EXTERN]
+    lines.append(f"  in all: {total / 1e3:.1f} us")
+    if native:
+        own, limit = sum(s.measured_ns for s in native), sum(s.roofline_ns for s in native)
+        ratio = f" ({own / limit:.1f}x)" if limit else ""
+        lines.append(f"  native: {own / 1e3:.1f} us, limit {limit / 1e3:.2f} us{ratio}")
+    if extern:
+        lines.append(
+            f"  PyTorch: {sum(extern) / 1e3:.1f} us, {sum(extern) / total:.1%} of the time, in "
+            f"{len(extern)} stage{'s' * (len(extern) > 1)} without native code"
+        )
     return lines
+
+
+def operator_name(op: str) -> str:
+    """Give an operator's name without its namespace and overload."""
+    parts = op.split(".")
+    return parts[1] if len(parts) > 1 else op

@@ -20,10 +20,15 @@ from fusec.cli.options import (
     parse_bind,
     parse_symbols,
 )
-from fusec.cli.output import JsonFlag, emit_json, say
+from fusec.cli.output import JsonFlag, emit_json, emit_text, say
 from fusec.cli.sources import NameFrom, find_models
+from fusec.explain import Explanation
+from fusec.profile import Profile
 
 __all__ = ["explain"]
+
+_SECONDS = 0.2
+"""For each template that has no stored profile."""
 
 
 def explain(
@@ -63,16 +68,26 @@ def explain(
             say(f"note: {note}", style="dim")
         built = build(found, choices, skip_failed=True)
     explanation = built.plan.explain()
-    costs = (built.plan.costs() or built.plan.profile(seconds=0.2)) if cost else None
+    costs = _costs(built.plan, explanation) if cost else None
     if json:
         failed = [f.to_json() for f in built.failures]
         shown = {} if costs is None else {"cost": costs.to_json()}
         emit_json({**explanation.to_json(), "failed": failed, **shown})
     else:
-        typer.echo(str(explanation))
+        emit_text(str(explanation))
         if costs is not None:
-            typer.echo(f"\n{costs}")
+            emit_text(f"\n{costs}")
     for failure in built.failures:
         say(f"not imported: {failure.path}: {failure.message}", style="yellow")
     if built.failures:
         raise typer.Exit(1)
+
+
+def _costs(plan: fusec.Plan, explanation: Explanation) -> Profile:
+    """Take the profile from the plan; measure where there is none or models joined since."""
+    native = {g.template for g in explanation.groups if g.native and g.native.whole is None}
+    stored = plan.costs()
+    if stored is not None and native <= set(stored.templates):
+        return stored
+    say("measured now; `fusec profile` measures longer and stores it in the plan", style="dim")
+    return plan.profile(seconds=_SECONDS)

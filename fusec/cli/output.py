@@ -1,6 +1,10 @@
 """Where text goes: results to standard output, everything else to standard error."""
 
 import json
+import re
+import shutil
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -10,7 +14,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
-__all__ = ["JsonFlag", "counted", "emit_json", "megabytes", "progress", "say", "stderr"]
+__all__ = [
+    "JsonFlag",
+    "counted",
+    "emit_json",
+    "emit_text",
+    "megabytes",
+    "progress",
+    "say",
+    "stderr",
+    "wrapped",
+]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
 
@@ -22,6 +36,38 @@ def emit_json(data: object) -> None:
         ValueError: a float that JSON cannot spell.
     """
     typer.echo(json.dumps(data, indent=2, allow_nan=False))
+
+
+def emit_text(text: str) -> None:
+    """Print a report to standard output: wrapped for a terminal, as it is for other programs."""
+    typer.echo(wrapped(text, shutil.get_terminal_size().columns) if sys.stdout.isatty() else text)
+
+
+_LABEL = re.compile(r" *(?:[A-Za-z]+: +)?")
+_MOST_INDENT = 16
+
+
+def wrapped(text: str, columns: int) -> str:
+    """Break long lines between words; what goes on is below what the line is about.
+
+    Args:
+        text: lines, perhaps indented and with a label: "  inputs:    x: float32[rows, 3]".
+        columns: no line is longer, unless a word is.
+    """
+    lines = []
+    for line in text.split("\n"):
+        label = _LABEL.match(line)
+        about = label.end() if label else 0
+        if about == len(line) - len(line.lstrip()) or about > _MOST_INDENT:
+            about = len(line) - len(line.lstrip()) + 2
+        lines += textwrap.wrap(
+            line,
+            columns,
+            subsequent_indent=" " * about,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [""]
+    return "\n".join(lines)
 
 
 def stderr() -> Console:

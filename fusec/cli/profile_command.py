@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 import fusec
-from fusec.cli.output import JsonFlag, emit_json, say
+from fusec.cli.options import ExecutorOption
+from fusec.cli.output import JsonFlag, emit_json, emit_text, say
 
 __all__ = ["profile"]
 
@@ -15,10 +16,15 @@ def profile(
     plan: Annotated[Path, typer.Argument(help="Plan file; the profile is written into it.")],
     seconds: Annotated[float, typer.Option(help="For each template.", min=0.01)] = 0.5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Leave the file as it is.")] = False,
+    executor: ExecutorOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Time every stage of a plan, next to what this machine could do at most."""
-    loaded = fusec.load(plan, executor="cpu")
+    """Time every stage of a plan, next to what this machine could do at most.
+
+    Only native code has stages. With --executor cpu another plan is measured, and its file then
+    says that it runs natively.
+    """
+    loaded = fusec.load(plan, executor=executor)
     measured = loaded.profile(seconds=seconds)
     if not dry_run:
         loaded.save(plan)
@@ -26,4 +32,4 @@ def profile(
     if json:
         emit_json(measured.to_json())
     else:
-        typer.echo(str(measured))
+        emit_text(str(measured))

@@ -36,6 +36,31 @@ def test_a_profile_covers_every_stage_and_comes_back_from_the_file(tmp_path: Pat
     assert "layer_norm" in str(measured)
 
 
+class Mixed(nn.Module):
+    """A recurrent layer of native code and an operator without any."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.LSTM(4, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.layer(x)[0]
+        return torch.linalg.det(y @ y.transpose(1, 2))
+
+
+def test_a_table_says_what_pytorch_takes_and_names_operators() -> None:
+    example = {"*": torch.randn(1, 3, 4)}
+    measured = fusec.compile({"m": Mixed()}, examples=example, executor="cpu").profile(seconds=0.01)
+    (template,) = measured.templates.values()
+    total = sum(s.measured_ns for s in template.stages)
+    (extern,) = (s.measured_ns for s in template.stages if s.operation == "extern")
+    text = str(measured)
+    assert f"{extern / total:.1%} of the time, in 1 stage without native code" in text
+    assert "  rnn\n" in text
+    assert "fusec" not in text
+    assert "PyTorch" not in str(_plan().profile(seconds=0.01))
+
+
 def test_symbols_get_extents_that_fit() -> None:
     model = nn.Sequential(nn.Conv1d(2, 3, 5), nn.ReLU())
     plan = fusec.compile(
@@ -80,7 +105,21 @@ def test_a_timeline_has_every_task_on_a_worker(tmp_path: Path) -> None:
     got = plan.trace(requests, tmp_path / "t.json")
     assert all(np.array_equal(got[n]["output"], wanted[n]["output"]) for n in "ab")
     events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
-    assert {e["name"] for e in events if e["ph"] == "X"} >= {"gemm", "norm"}
+    tasks = [e for e in events if e["ph"] == "X"]
+    assert {e["name"] for e in tasks} >= {"gemm", "norm"}
+    assert all(e["ts"] >= 0 and e["dur"] >= 0 and isinstance(e["pid"], int) for e in tasks)
+    tracks = {e["tid"] for e in events if e["ph"] == "M" and e["name"] == "thread_name"}
+    assert tracks == {e["tid"] for e in tasks} == {0}
+
+
+@pytest.mark.parametrize("where", ["none/t.json", "."])
+def test_a_timeline_that_cannot_be_written_is_told_before_anything_runs(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = _plan()
+    monkeypatch.setattr(type(plan._runner), "trace", lambda *_: pytest.fail("it ran"))
+    with pytest.raises(fusec.ConfigError, match=r"folder|regular file"):
+        plan.trace({"a": np.zeros((1, 12), np.float32)}, tmp_path / where)
 
 
 def test_only_native_plans_are_measured(tmp_path: Path) -> None:

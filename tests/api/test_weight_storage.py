@@ -166,10 +166,17 @@ def test_explain_says_what_share_is_rounded(plan: fusec.Plan, models: dict[str, 
     for info in explanation.groups:
         assert 0 < info.rounded_bytes < info.weight_bytes
         assert f"({info.rounded_bytes / info.weight_bytes:.0%}) of weights" in str(explanation)
+        assert sum(size for _, size in info.unrounded) + info.rounded_bytes == info.weight_bytes
+    kept = {name: size for info in explanation.groups for name, size in info.unrounded}
+    assert set(kept) == {"vectors", "index and linear", "rnn", "convolution"}
+    assert "MB of index and linear" in str(explanation)
     assert explanation.to_json()["weight_storage"] == "bfloat16"
     usual = fusec.compile({}, executor="cpu")
     assert usual.weight_storage is None
     assert "bfloat16" not in str(usual.explain())
+    torch.manual_seed(1)
+    wide = fusec.compile({"m": _mlp().eval()}, examples={"*": torch.zeros(1, 9)}, executor="cpu")
+    assert [g.unrounded for g in wide.explain().groups] == [()]
     empty = fusec.compile({}, executor="cpu", weights="bfloat16")
     assert "0.00 of 0.00 MB" in str(empty.explain())
 

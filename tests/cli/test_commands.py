@@ -200,3 +200,35 @@ def test_examples_come_from_a_file(folder: Path, tmp_path: Path) -> None:
     assert "x" in failed(fusec(*args, "--examples", tmp_path / "ex.npz"))
     np.savez(tmp_path / "ex.npz", z=X)
     assert "no model has an input 'z'" in failed(fusec(*args, "--examples", tmp_path / "ex.npz"))
+
+
+def test_profile_leaves_a_plan_of_another_executor_as_it_is(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "isolated.fusec"
+    assert fusec("compile", folder, "-o", path, "--executor", "isolated").exit_code == 0
+    before = path.read_bytes()
+    told = failed(fusec("profile", path, "--seconds", 0.01))
+    assert "--executor cpu" in told.replace("\n", " ")
+    asked = fusec("profile", path, "--seconds", 0.01, "--executor", "cpu", "--dry-run", "--json")
+    assert asked.exit_code == 0
+    assert json.loads(asked.stdout)["templates"]
+    assert path.read_bytes() == before
+
+
+def test_cost_measures_what_has_no_profile_and_takes_what_has(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "plan.fusec"
+    assert fusec("compile", folder / "a.onnx", "-o", path, "--executor", "cpu").exit_code == 0
+    first = fusec("explain", path, "--cost")
+    assert "measured now" in first.stderr
+    assert "share" in first.stdout
+    assert fusec("profile", path, "--seconds", 0.01).exit_code == 0
+    stored, again = (fusec("explain", path, "--cost", "--json") for _ in range(2))
+    assert "measured now" not in stored.stderr
+    assert json.loads(stored.stdout)["cost"] == json.loads(again.stdout)["cost"]
+
+
+def test_compile_stores_weights_as_asked(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "plan.fusec"
+    assert fusec("compile", folder, "-o", path, "--weights", "bfloat16").exit_code == 0
+    assert json.loads(fusec("explain", path, "--json").stdout)["weight_storage"] == "bfloat16"
+    failed(fusec("compile", folder, "-o", path, "--weights", "float16"), 2)
+    failed(fusec("compile", folder, "-o", path, "--weights", "bfloat16", "--executor", "isolated"))

@@ -3,8 +3,9 @@
 What is left afterwards, besides operators that have one spelling anyway:
 
     linear(x, w, b)            every product of activations with a weight matrix
-    convolution(x, w, b, ...)  1-D to 3-D, plain and transposed, all attributes explicit: one
-                               operator for one merge rule and one batch-norm rule
+    convolution(x, w, b, ...)  1-D and 2-D, plain and transposed, all attributes explicit: one
+                               operator for one merge rule and one batch-norm rule; 3-D is 2-D
+                               over windows along the depth
     layer_norm, rms_norm, group_norm, gelu, silu, hardswish, hardsigmoid, mish, softplus,
     softmax, log_softmax, relu, clamp, leaky_relu, sigmoid
     scaled_dot_product_attention(q, k, v, mask, scale=...)
@@ -43,6 +44,7 @@ from fusec.passes.canonicalise import (
 from fusec.passes.canonicalise.order import merge_equal, order_operands
 from fusec.passes.canonicalise.rewrite import Rule, rewrite
 from fusec.passes.canonicalise.spell import spell_arguments
+from fusec.passes.canonicalise.volumes import flatten_volumes
 from fusec.passes.program import Program, fork
 from fusec.passes.report import Pass, PassReport, Reason
 from fusec.passes.verify import verify
@@ -69,6 +71,7 @@ PIPELINE: Final[tuple[tuple[str, Pass], ...]] = (
     _rules("raise_operators", *RAISING, *SPELLING),
     _rules("raise_products", *PRODUCTS, *RAISING, *SPELLING),
     _rules("fold_constants", *FOLDING, *PRODUCTS, *RAISING, *SPELLING),
+    ("flatten_volumes", flatten_volumes),
     ("order_operands", order_operands),
     ("merge_equal_again", merge_equal),
 )

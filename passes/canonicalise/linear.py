@@ -264,6 +264,9 @@ def _einsum(edit: Edit, node: fx.Node) -> Answer:
     if not _is_product(edit, x, w) or len(right) != 2 or tensor_of(x) is None:
         return None
     kept = left[:-1]
+    if left[-1:] in right and not same(shape_of(x)[-1], shape_of(w)[right.index(left[-1])]):
+        # An extent of 1 is repeated.
+        return None
     if not left or len(set(left)) != len(left) or result[:-1] != kept:
         return None
     if right == result[-1:] + left[-1] and result[-1:] not in left:

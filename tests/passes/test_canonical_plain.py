@@ -101,3 +101,9 @@ def test_reflection_of_an_axis_that_varies_is_left_alone() -> None:
     function = Function(lambda x: F.pad(x, (2, 1), mode="reflect"))
     program, _ = checked(function, X, dynamic={0: {2: Symbol("n", 4, 99)}})
     assert "cat" not in operators(program)
+
+
+def test_windows_of_an_axis_that_varies_are_left_alone() -> None:
+    function, others = Function(lambda x: F.unfold(x, 3)), [(torch.randn(2, 6, 4, 5),)]
+    program, _ = checked(function, IMAGE, dynamic={0: {3: Symbol("n", 3, 99)}}, others=others)
+    assert "im2col" in operators(program)

@@ -120,7 +120,8 @@ def test_batch_norm_folds_into_every_convolution(layer, shape):
     else:
         model = nn.Sequential(layer, norm)
     program, _ = checked(model, x)
-    assert set(operators(program)) <= {"convolution", "constant_pad_nd", "reshape"}
+    windows = {"unfold", "permute"} if rank == 3 else set()
+    assert set(operators(program)) <= {"convolution", "constant_pad_nd", "reshape", *windows}
 
 
 def test_convolution_of_one_sample_without_a_batch_axis():
@@ -184,3 +185,11 @@ def test_padding_with_another_value_stays():
     assert operators(program) == ["constant_pad_nd", "convolution"]
     assert any(r.reason == "value" for report in reports for r in report.refusals)
     assert "padding_into_convolution" not in rules(reports)
+
+
+def test_einsum_that_repeats_an_extent_of_one():
+    program, _ = checked(
+        Function(lambda x, w: torch.einsum("btk,kn->btn", x, w), torch.randn(8, 2)),
+        torch.randn(2, 3, 1),
+    )
+    assert "linear" not in operators(program)

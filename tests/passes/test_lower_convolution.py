@@ -95,11 +95,11 @@ def test_a_kernel_need_not_be_packed() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [nn.Conv3d(2, 3, 2), nn.Conv2d(2, 3, 2).double()],
+    [nn.ConvTranspose3d(2, 3, 2), nn.Conv2d(2, 3, 2).double()],
     ids=["three_axes", "float64"],
 )
 def test_others_run_through_torch(module: nn.Module) -> None:
     dtype = next(module.parameters()).dtype
-    shape = (1, 2, 4, 5, 6) if isinstance(module, nn.Conv3d) else (1, 2, 4, 5)
+    shape = (1, 2, 4, 5, 6) if isinstance(module, nn.ConvTranspose3d) else (1, 2, 4, 5)
     made = lowered_module(module, torch.randn(*shape, dtype=dtype))
     assert made.ops() == [TileOp.EXTERN, TileOp.COPY]

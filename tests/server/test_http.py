@@ -1,94 +1,17 @@
-"""The REST server over a socket: every path, codes of failures, limits, clients that leave."""
+"""The REST server over a socket: every path, codes of failures, figures."""
 
-import gzip
 import http.client
 import json
-import socket
-import struct
-import threading
-import time
-import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from fusec_testing.live_server import Live, live, model
+from fusec_testing.live_server import Live, ask, request, tell
 from fusec_testing.serving import FakeStore
 
 from fusec.ir.errors import ConfigError, KernelError, Rejected
-from fusec.server.frontdoor import Control
-from fusec.server.limits import Limits
-from fusec.server.running import Options
-
-pytest.importorskip("uvicorn")
-pytest.importorskip("grpc")
 
 HEADER = "Inference-Header-Content-Length"
-CONFIG = """
-max_batch_size: 8
-dynamic_batching {
-  priority_levels: 3 default_priority_level: 2
-  default_queue_policy {
-    default_timeout_microseconds: 500000 allow_timeout_override: true max_queue_size: 2
-  }
-}
-parameters { key: "tenant" value { string_value: "acme" } }
-"""
-
-
-@pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, FakeStore]]:
-    store, folder = FakeStore(), tmp_path_factory.mktemp("repository")
-    for name in ("plain", "left", "counted"):
-        model(folder, name)
-    model(folder, "m", 3, config=CONFIG)
-    options = Options(
-        repositories=[folder],
-        control=Control.EXPLICIT,
-        load=["*"],
-        limits=Limits(body_bytes=1 << 20),
-    )
-    with live(options, store) as running:
-        yield running, store
-
-
-@pytest.fixture
-def store(started: tuple[Live, FakeStore]) -> FakeStore:
-    store = started[1]
-    store.hold = store.error = None
-    store.calls.clear()
-    store.waiting.clear()
-    return store
-
-
-@pytest.fixture
-def server(started: tuple[Live, FakeStore], store: FakeStore) -> Live:
-    return started[0]
-
-
-def ask(
-    server: Live, method: str, path: str, body: bytes | None = None, **headers: str
-) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection(server.http, timeout=20)
-    try:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, body, named)
-        answer = connection.getresponse()
-        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
-    finally:
-        connection.close()
-
-
-def tell(server: Live, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-    status, _, text = ask(server, method, path, None if body is None else json.dumps(body).encode())
-    return status, json.loads(text) if text else None
-
-
-def request(rows: int = 1, **more: Any) -> dict[str, Any]:
-    data = [float(i) for i in range(rows * 4)]
-    tensor = {"name": "x", "shape": [rows, 4], "datatype": "FP32", "data": data}
-    return {"inputs": [tensor], **more}
 
 
 def test_health_and_metadata(server: Live) -> None:
@@ -180,20 +103,6 @@ def test_classification(server: Live) -> None:
             "data": ["6.000000:3", "4.000000:2"],
         }
     ]
-
-
-@pytest.mark.parametrize(
-    ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
-)
-def test_packed_bodies(server: Live, encoding: str, pack: Any) -> None:
-    body = pack(json.dumps(request()).encode())
-    path = "/v2/models/m/infer"
-    assert ask(server, "POST", path, body, Content_Encoding=encoding)[0] == 200
-    assert ask(server, "POST", path, body[:-9], Content_Encoding=encoding)[0] == 400
-    assert ask(server, "POST", path, b"no", Content_Encoding=encoding)[0] == 400
-    bomb = pack(b" " * (64 << 20))
-    assert ask(server, "POST", path, bomb, Content_Encoding=encoding)[0] == 413
-    assert ask(server, "POST", path, body, Content_Encoding="br")[0] == 415
 
 
 WRONG = {
@@ -312,73 +221,6 @@ def test_what_the_scheduler_is_told(server: Live, store: FakeStore) -> None:
     assert (call["tenant"], call["deadline_ms"], call["priority"]) == ("plain", None, 0)
 
 
-def until(condition: Any) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
-def begin(server: Live, name: str) -> socket.socket:
-    """Send a request and do not wait for its answer."""
-    host, _, port = server.http.partition(":")
-    client = socket.create_connection((host, int(port)), timeout=20)
-    body = json.dumps(request()).encode()
-    head = (
-        f"POST /v2/models/{name}/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    client.sendall(head.encode() + body)
-    return client
-
-
-def test_a_client_that_leaves_cancels_its_request(server: Live, store: FakeStore) -> None:
-    store.hold = threading.Event()
-    client = begin(server, "left")
-    until(lambda: store.waiting)
-    client.close()
-    until(lambda: store.waiting[0].cancelled())
-    statistics = server.server.door.table.models["left"].newest.statistics
-    until(lambda: statistics.pending == 0)
-    assert statistics.failures["CANCELED"] == 1
-    store.hold.set()
-    assert tell(server, "POST", "/v2/models/left/infer", request())[0] == 200
-
-
-def test_queues_of_models_are_bounded(server: Live, store: FakeStore) -> None:
-    store.hold = threading.Event()
-    clients = [begin(server, "m") for _ in range(2)]
-    until(lambda: len(store.waiting) == 2)
-    status, data = tell(server, "POST", "/v2/models/m/infer", request())
-    assert (status, "exceeds maximum queue size" in data["error"]) == (503, True)
-    store.hold.set()
-    for client in clients:
-        assert client.recv(100).startswith(b"HTTP/1.1 200")
-        client.close()
-
-
-def test_bodies_are_bounded(server: Live) -> None:
-    path = "/v2/models/m/infer"
-    assert ask(server, "POST", path, b" " * (1 << 20))[0] == 400
-    status, _, body = ask(server, "POST", path, b" " * ((1 << 20) + 1))
-    assert (status, list(json.loads(body))) == (413, ["error"])
-    host, _, port = server.http.partition(":")
-    for claim in ("2147483648", "99999999999999999999999", "-1", "x"):
-        with socket.create_connection((host, int(port)), timeout=20) as client:
-            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {claim}\r\n\r\n"
-            client.sendall(head.encode())
-            assert client.recv(20).startswith(b"HTTP/1.1 4"), claim
-    assert tell(server, "POST", path, request())[0] == 200
-    until(lambda: server.server.door.budget.held_bytes == 0)
-
-
-def test_large_requests_are_read_beside_others(server: Live) -> None:
-    tensor = request(1)
-    padded = json.dumps(tensor).encode() + b" " * 300_000
-    assert ask(server, "POST", "/v2/models/m/infer", padded)[0] == 200
-    broken = b"{" + b" " * 300_000
-    assert ask(server, "POST", "/v2/models/m/infer", broken)[0] == 400
-
-
 def test_statistics_and_metrics(server: Live, store: FakeStore) -> None:
     for rows in (2, 2, 3):
         tell(server, "POST", "/v2/models/counted/infer", request(rows))
@@ -407,16 +249,3 @@ def test_statistics_and_metrics(server: Live, store: FakeStore) -> None:
     assert 'nv_inference_pending_request_count{model="counted",version="1"} 0' in lines
     assert "# TYPE nv_inference_request_success counter" in lines
     assert any(line.startswith('fusec_outcomes{result="done"}') for line in lines)
-
-
-def test_noise_on_the_socket_does_no_harm(server: Live) -> None:
-    host, _, port = server.http.partition(":")
-    for noise in (
-        b"\x16\x03\x01\x02\x00" * 20,
-        b"POST /v2/models/m/infer HTTP/1.1\r\n" + b"A: b\r\n" * 20,
-        b"POST /v2/models/m/infer HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
-        struct.pack("<Q", 2**63),
-    ):
-        with socket.create_connection((host, int(port)), timeout=20) as client:
-            client.sendall(noise)
-    assert tell(server, "POST", "/v2/models/m/infer", request())[0] == 200

@@ -2,8 +2,12 @@
 
 import asyncio
 import contextlib
+import http.client
+import json
+import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,3 +88,46 @@ def model(
     (folder / "model.onnx").write_text(text)
     if config:
         (repository / name / "config.pbtxt").write_text(config)
+
+
+def ask(
+    server: Live, method: str, path: str, body: bytes | None = None, **headers: str
+) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection(server.http, timeout=20)
+    try:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body, named)
+        answer = connection.getresponse()
+        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+    finally:
+        connection.close()
+
+
+def tell(server: Live, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    status, _, text = ask(server, method, path, None if body is None else json.dumps(body).encode())
+    return status, json.loads(text) if text else None
+
+
+def request(rows: int = 1, **more: Any) -> dict[str, Any]:
+    data = [float(i) for i in range(rows * 4)]
+    tensor = {"name": "x", "shape": [rows, 4], "datatype": "FP32", "data": data}
+    return {"inputs": [tensor], **more}
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def begin(server: Live, name: str) -> socket.socket:
+    """Send a request and do not wait for its answer."""
+    host, _, port = server.http.partition(":")
+    client = socket.create_connection((host, int(port)), timeout=20)
+    body = json.dumps(request()).encode()
+    head = (
+        f"POST /v2/models/{name}/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    client.sendall(head.encode() + body)
+    return client

@@ -9,6 +9,7 @@ cannot be used is built again, and without a folder code stays in memory.
 Several processes may build at once: files appear whole, by renaming.
 """
 
+import functools
 import hashlib
 import os
 import stat
@@ -21,13 +22,15 @@ _MAGIC = b"fusec-object 1\n"
 _DIGEST_BYTES = 32
 _KEPT = 8
 """Objects of one library that stay: of other versions, processors, settings."""
+_SHOWN = 200
+"""Letters of a folder in a message."""
 
 
 def cache_folder() -> str | None:
     """Give the folder that the environment names; `None` where there is to be no cache."""
     named = os.environ.get("FUSEC_CACHE_DIR")
     if named is not None:
-        return os.path.abspath(named) if named else None
+        return os.path.abspath(os.path.expanduser(named)) if named else None
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return os.path.join(base, "fusec") if os.path.isabs(base) else None
 
@@ -52,7 +55,7 @@ def load_object(name: str, key: bytes) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        _warn(f"cannot read cached kernels: {error}")
+        _warn(f"cannot read cached kernels in {_shown(cache_folder())}: {error.strerror or error}")
         return None
     code = data[len(_MAGIC) + _DIGEST_BYTES :]
     return code if data == _sealed(key, code) else None
@@ -68,14 +71,21 @@ def store_object(name: str, key: bytes, code: bytes) -> bool:
             _prune(folder, name)
     except OSError as error:
         _warn(
-            f"kernels will be compiled again in the next process: {error}; set FUSEC_CACHE_DIR "
-            "to a folder of your own"
+            f"kernels will be compiled again in the next process, {_shown(cache_folder())} cannot "
+            f"keep them: {error.strerror or error}; set FUSEC_CACHE_DIR to a folder of your own"
         )
         return False
     return True
 
 
+def _shown(folder: str | None) -> str:
+    text = str(folder)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+@functools.cache
 def _warn(text: str) -> None:
+    """Say it once in a process, not again for every library."""
     import logging  # 5 ms that a process with a good cache does not spend
 
     logging.getLogger("fusec").warning("fusec: %s", text)

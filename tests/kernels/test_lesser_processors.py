@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -49,6 +50,31 @@ class Net(nn.Module):
         return a, b.std(-1), self.lstm(y)[0], y.exp().amax(1)
 
 
+PRODUCT = """
+import numpy as np
+from fusec.kernels.codegen.target import processor
+import fusec, sys
+asked = sys.argv[2].split(",")
+assert all(f in processor().features.split(",") for f in asked if f)
+plan = fusec.load(sys.argv[1], threads=1)
+x = np.random.default_rng(3).standard_normal((5, 19), dtype=np.float32)
+print(plan.run({"net": x})["net"]["output"].tobytes().hex())
+"""
+
+
+@pytest.mark.parametrize("features", ["-avx512f", "-avx512f,-avx2,-avx,-fma"])
+def test_products_have_the_same_bits_without_what_is_not_in_every_processor(tmp_path, features):
+    """The part of the test below that takes seconds: the engine and products of both storages."""
+    torch.manual_seed(2)
+    net = nn.Sequential(nn.Linear(19, 35), nn.ReLU(), nn.Linear(35, 7)).eval()
+    for weights in (None, "bfloat16"):
+        plan = fusec.compile({"net": net}, examples={"net": torch.zeros(1, 19)}, weights=weights)
+        plan.save(tmp_path / "net.fusec")
+        x = torch.from_numpy(np.random.default_rng(3).standard_normal((5, 19), dtype=np.float32))
+        usual = plan.run({"net": x.numpy()})["net"]["output"]
+        assert output(PRODUCT, tmp_path / "net.fusec", features) == usual.tobytes().hex()
+
+
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
     torch.manual_seed(0)
@@ -58,13 +84,18 @@ def plan(tmp_path_factory):
     return path
 
 
-def digest(plan, features):
+def output(program, plan, features):
     environment = {**os.environ, "FUSEC_CPU_FEATURES": features}
-    command = [sys.executable, "-c", RUN, str(plan)]
+    command = [sys.executable, "-c", program, str(plan), features]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.strip()) == hashlib.sha256().digest_size * 2
     return done.stdout.strip()
+
+
+def digest(plan, features):
+    found = output(RUN, plan, features)
+    assert len(found) == hashlib.sha256().digest_size * 2
+    return found
 
 
 @pytest.mark.slow

@@ -49,6 +49,31 @@ def test_a_damaged_file_is_not_used_and_gets_replaced(folder, change):
     assert load_object("gemm", KEY) == CODE
 
 
+def test_no_flipped_bit_and_no_missing_byte_passes(folder):
+    store_object("gemm", KEY, CODE)
+    (file,) = folder.iterdir()
+    whole = file.read_bytes()
+    head = len(whole) - len(CODE)
+    for at in (*range(head + 8), *range(head + 8, len(whole), 61), len(whole) - 1):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        assert load_object("gemm", KEY) is None, at
+    for length in (*range(head + 2), len(whole) // 2, len(whole) - 1):
+        file.write_bytes(whole[:length])
+        assert load_object("gemm", KEY) is None, length
+    file.write_bytes(whole)
+    assert load_object("gemm", KEY) == CODE
+
+
+def test_what_is_wrong_is_said_once_and_shortly(folder, monkeypatch, caplog):
+    monkeypatch.setenv("FUSEC_CACHE_DIR", str(folder / ("x" * 5000)))
+    for name in ("gemm", "conv"):
+        assert load_object(name, KEY) is None
+        assert not store_object(name, KEY, CODE)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == len(set(said)) == 2
+    assert all("File name too long" in text and len(text) < 500 for text in said)
+
+
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
 def test_a_folder_that_others_can_write_to_is_refused(folder, mode, caplog):
     store_object("gemm", KEY, CODE)
@@ -111,12 +136,16 @@ def test_old_objects_of_a_library_go(folder):
 def test_the_environment_names_the_folder(monkeypatch):
     monkeypatch.setenv("FUSEC_CACHE_DIR", "")
     assert cache_folder() is None
+    monkeypatch.setenv("FUSEC_CACHE_DIR", "~/mine")
+    monkeypatch.setenv("HOME", "/h")
+    assert cache_folder() == "/h/mine"
     monkeypatch.delenv("FUSEC_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", "/x/y")
     assert cache_folder() == "/x/y/fusec"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/h")
     assert cache_folder() == "/h/.cache/fusec"
+    monkeypatch.setenv("HOME", "relative")
+    assert cache_folder() is None
 
 
 def test_no_cache_stores_nothing(monkeypatch):

@@ -49,6 +49,8 @@ class Program:
     rows: RowsKind
     bound: tuple[tuple[str, str], ...]
     guards: tuple[Guard, ...]
+    is_scratch: bool = False
+    """Nobody else looks at the graph: passes edit it where it is."""
 
     @property
     def placeholders(self) -> list[fx.Node]:
@@ -82,7 +84,10 @@ def fork(program: Program) -> Program:
     """Give an equal program whose graph can be edited; weights and meta are shared.
 
     The copy generates its code when it is first run; doing it after each pass doubles their cost.
+    A scratch program is given back as it is.
     """
+    if program.is_scratch:
+        return program
     graph = _LazyGraphModule(program.graph, copy.deepcopy(program.graph.graph))
     return replace(program, graph=graph)
 

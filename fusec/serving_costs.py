@@ -6,16 +6,13 @@ Measured when a runtime starts, on the team that will run them; where that is no
 out roughly. Requests of other extents count as so many instances of those that were measured.
 """
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-
-import numpy as np
 
 from fusec.ir.dtypes import NO_NUMPY
 from fusec.ir.errors import FusecError
 from fusec.ir.split import Block, Split
-from fusec.ir.template import RowsKind, Template
+from fusec.ir.template import Template
 from fusec.lowering import Stages
 from fusec.passes.split import (
     cut_costs,
@@ -25,25 +22,20 @@ from fusec.passes.split import (
     parted,
     split_for_latency,
 )
-from fusec.profiling import extents_of, inputs_of_ones
+from fusec.profiling import extents_of
 from fusec.runtime.cache import LockedCache
 from fusec.runtime.request import Choice, Request, Target
 from fusec.runtime.sched.profile import Profile, TemplateCost
-from fusec.runtime.serving.answer import Answer, Courier
 from fusec.runtime.serving.engine import Engine, Team
-from fusec.runtime.serving.items import Item, Kind
-from fusec.runtime.tile.engine import Status
-from fusec.runtime.tile.executor import Wanted
+from fusec.runtime.serving.items import Kind
+from fusec.serving_runs import LAUNCH_NS, Runs
 
 __all__ = ["Costs"]
 
-_LAUNCH_NS = 60_000
-"""What it takes to decide, and to tell a lane and hear from it: part of each block's time."""
 _READ_BYTES_PER_NS = 6.0
 _GUESSED_NS = 5_000_000
 """Of a request of a model that PyTorch runs, where nothing is known."""
 _ROWS = (1, 4, 16, 64)
-_LEAST_RUNS, _MOST_RUNS = 3, 20
 _LONGEST_BATCH = 8
 """A batch takes at most so many times what its template takes alone, or a block should."""
 
@@ -91,7 +83,8 @@ class Costs:
             for owners in by_template.values()
         }
         if known is None:
-            return Profile(templates=templates, models=models)
+            percent = self._together(list(by_template.values()), templates)
+            return Profile(templates=templates, models=models, together_percent=percent)
         same = {
             name: cost
             for name, cost in known.templates.items()
@@ -142,8 +135,8 @@ class Costs:
         binding = self._engine.binding(template, extents)
         blocks = max(1, round(binding.instance_ns / self._preempt_ns))
         split = self._split(template, extents, [round(ns) for ns in binding.cost_ns], blocks > 1)
-        each = tuple(_LAUNCH_NS + b.cost_ns for b in split.blocks) or (_LAUNCH_NS,)
-        many = tuple(_LAUNCH_NS + 8 * b.cost_ns for b in split.blocks) or (_LAUNCH_NS,)
+        each = tuple(LAUNCH_NS + b.cost_ns for b in split.blocks) or (LAUNCH_NS,)
+        many = tuple(LAUNCH_NS + 8 * b.cost_ns for b in split.blocks) or (LAUNCH_NS,)
         cost = self._cost(template, extents, {1: each, 8: many}, 8)
         self._enter(template, split, binding.instance_ns, cost)
 
@@ -177,7 +170,7 @@ class Costs:
         n = len(binding.code.stages)
         guessed = [round(ns) for ns in binding.cost_ns]
         whole = Split(blocks=(Block(0, n, sum(guessed)),) if n else ())
-        run = _Runs(engine, self._team, owners, extents)
+        run = Runs(engine, self._team, owners, extents)
         kind = replace(_kind_of(template, whole, None, 1.0), binding=binding)
         (solo,) = run.times(kind, 1, seconds / 8)
         split = whole
@@ -196,6 +189,36 @@ class Costs:
             table[rows] = run.times(kind, rows, seconds / 6)
             best = rows
         return self._cost(template, extents, table, best)
+
+    def _together(
+        self,
+        owners: Sequence[Sequence[tuple[Target, Choice]]],
+        costs: Mapping[str, TemplateCost],
+    ) -> int:
+        """Measure a block of two templates in one step, in percent of one after the other.
+
+        Those in the middle by cost of the templates whose runs are one block.
+        """
+        kinds = []
+        for own in owners:
+            template = own[0][1].template
+            cost = costs[name_of(template)]
+            if name_of(template) in self._native and cost.n_blocks == 1:
+                kinds.append((cost.solo_ns, name_of(template), own))
+        kinds.sort(key=lambda kind: kind[:2])
+        middle = max(0, len(kinds) // 2 - 1)
+        pair = kinds[middle : middle + 2]
+        if len(pair) < 2 or self._engine is None:
+            return 100
+        runs = [
+            Runs(self._engine, self._team, own, extents_of(own[0][1].template)) for *_, own in pair
+        ]
+        try:
+            kinds_of = [self._kind(run.template, run.extents) for run in runs]
+            took = runs[0].with_other(runs[1], kinds_of)
+        except FusecError:
+            return 100
+        return max(1, min(100, 100 * took // sum(ns for ns, *_ in pair)))
 
     def _split(
         self,
@@ -236,78 +259,10 @@ class Costs:
         ends = [*lowered.inputs, *lowered.outputs]
         return TemplateCost(
             blocks_ns=table,
-            cut_ns=_LAUNCH_NS + round(live / _READ_BYTES_PER_NS),
+            cut_ns=LAUNCH_NS + round(live / _READ_BYTES_PER_NS),
             max_batch=max_batch,
             bytes_per_instance=binding.arena_bytes + int(binding.sizes[ends].sum()),
         )
-
-
-class _Runs:
-    """Timed runs of one template, its members taking turns."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        team: Team,
-        owners: Sequence[tuple[Target, Choice]],
-        extents: Mapping[str, int],
-    ) -> None:
-        self._engine, self._team, self._owners, self._extents = engine, team, owners, extents
-        template = owners[0][1].template
-        self._inputs = inputs_of_ones(template, extents)
-        self._addresses = [array.ctypes.data for array in self._inputs]
-        self._answer = Answer(Courier())
-        batched = any(axis is not None for axis in template.input_axes)
-        self._rows = 1 if batched and template.rows is not RowsKind.WHOLE_REQUEST else None
-
-    def times(self, kind: Kind, rows: int, seconds: float) -> tuple[int, ...]:
-        """Give the time of each block of a batch: four of five runs take at least that."""
-        runs: list[list[int]] = []
-        end = time.monotonic() + seconds
-        while len(runs) < _LEAST_RUNS or (time.monotonic() < end and len(runs) < _MOST_RUNS):
-            runs.append(self._once(kind, rows))
-        measured = zip(*runs[1:], strict=True)  # the first run meets cold memory
-        return tuple(_LAUNCH_NS + sorted(block)[len(block) // 5] for block in measured)
-
-    def stages(self, guessed: Sequence[int], solo_ns: int) -> list[int]:
-        """Give the time of each stage of one instance, adding up to what it takes alone."""
-        prepared = self._engine.prepare([Wanted(self._owners[0][1], self._rows, self._extents)])
-        spent = np.zeros(len(guessed))
-        for run in range(3):
-            events = prepared.trace([self._inputs]).events
-            if run:
-                np.add.at(spent, events["stage"], events["end_ns"] - events["start_ns"])
-        scale = solo_ns / max(1.0, float(spent.sum()))
-        return [round(ns * scale) for ns in spent.tolist()]
-
-    def _once(self, kind: Kind, rows: int) -> list[int]:
-        begin = time.perf_counter_ns()
-        items = [self._item(kind, i) for i in range(rows)]
-        segments = self._engine.begin_alone(items)
-        took = []
-        try:
-            for _ in range(kind.blocks):
-                while self._engine.step(segments, self._team)[0] is Status.RETREATED:
-                    self._team.lower()
-                now = time.perf_counter_ns()
-                took.append(now - begin)
-                begin = now
-        finally:
-            for segment in segments:
-                segment.close()
-        return took
-
-    def _item(self, kind: Kind, number: int) -> Item:
-        target, choice = self._owners[number % len(self._owners)]
-        request = Request(
-            target=target,
-            choice=choice,
-            inputs=self._inputs,
-            rows=self._rows,
-            wants_numpy=True,
-            extents=self._extents,
-        )
-        return Item(request, kind, self._inputs, self._addresses, self._answer)
 
 
 def name_of(template: Template) -> str:

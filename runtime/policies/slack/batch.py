@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from fusec.runtime.policies.slack.group import Group, left_ns, merged
 from fusec.runtime.policies.slack.pick import group_of, less_memory, short
 from fusec.runtime.policies.slack.state import State
-from fusec.runtime.sched.order import items, size
+from fusec.runtime.sched.order import NEVER, items, size
 from fusec.runtime.sched.view import View
 
 __all__ = ["company", "gather", "joins_at", "waits_until"]
 
 _MOST_BESIDE = 3
+_MOST_RETREATS = 10
+"""A super-kernel of several templates takes at most so many times what a retreat does."""
 
 
 def gather(view: View, state: State, first: Group, until: int | None = None) -> list[Group]:
@@ -99,13 +101,15 @@ def waits_until(view: View, state: State, pack: Group) -> int | None:
 def company(view: View, state: State, pack: Group) -> list[list[Group]]:
     """Give what could run beside a pack in one super-kernel: what fits and harms nobody.
 
-    Where blocks together take as long as one after the other there is nothing.
+    Where blocks together take as long as one after the other there is nothing. What runs in
+    company cannot be stopped within its block: where it could be, only short blocks take any.
     """
     percent = view.profile.together_percent
-    if percent >= 100 or pack.done_ns:
+    templates, members, total = {pack.template}, [pack], _block_ns(view, pack)
+    most = min((_MOST_RETREATS * (lane.retreat_ns or NEVER) for lane in view.lanes), default=NEVER)
+    if percent >= 100 or pack.done_ns or total > most:
         return []
     chosen: list[list[Group]] = []
-    templates, members, total = {pack.template}, [pack], _block_ns(view, pack)
     for entry in items(state.order):
         if len(chosen) == _MOST_BESIDE or len(templates) > 2 * _MOST_BESIDE:
             break
@@ -115,7 +119,8 @@ def company(view: View, state: State, pack: Group) -> list[list[Group]]:
         templates.add(other.template)
         beside = gather(view, state, other)
         more = total + _block_ns(view, merged(beside))
-        if _harms(view, [*members, merged(beside)], more * percent // 100):
+        takes = more * percent // 100
+        if takes > most or _harms(view, [*members, merged(beside)], takes):
             continue
         chosen.append(beside)
         view = less_memory(view, beside)

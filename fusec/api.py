@@ -90,6 +90,7 @@ def load(
             data, executor=chosen, threads=data.threads if threads is None else _threads(threads)
         ),
         file.profile,
+        file.device,
     )
 
 

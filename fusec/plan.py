@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusec.artifact import write_plan
 from fusec.artifact.atomic import replacing
+from fusec.ir.device import DeviceCode
 from fusec.ir.errors import ConfigError, FusecError, GuardBroken, KernelError, UnsupportedError
 from fusec.ir.plan import Executor, Member, PlanData, WeightStorage
 from fusec.ir.records import Json
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fusec.explain import Explanation
     from fusec.importers.importing import Source
     from fusec.profile import Profile
+    from fusec.targets import TargetInfo
     from fusec.twins import Twins
 
 __all__ = ["Plan"]
@@ -39,9 +41,12 @@ class Plan:
     Safe to use from several threads: a running call keeps the weights it began with.
     """
 
-    def __init__(self, data: PlanData, profile: Json = None) -> None:
+    def __init__(
+        self, data: PlanData, profile: Json = None, device: Sequence[DeviceCode] = ()
+    ) -> None:
         """Make a plan from data; users call `fusec.compile` or `fusec.load`."""
         self._profile = profile
+        self._device = {code.target: code for code in device}
         self._stages = Stages(data.weight_storage)
         native = data.executor is Executor.CPU
         # Rounded weights are the plan's: models that join while PyTorch runs it get them, too.
@@ -139,7 +144,8 @@ class Plan:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan to one file, whole or not at all; an old file stays until then."""
-        write_plan(self._registry.data(), path, profile=self._profile)
+        device = tuple(self._device.values())
+        write_plan(self._registry.data(), path, profile=self._profile, device=device)
 
     def warm(self, progress: Callable[[str, int, int], None] | None = None) -> None:
         """Have all native code ready that this plan needs; else its first run builds what lacks.
@@ -181,6 +187,33 @@ class Plan:
         from fusec.profile import Profile
 
         return None if self._profile is None else Profile.from_json(self._profile)
+
+    def compile_for(
+        self, target: str, progress: Callable[[str, int, int], None] | None = None
+    ) -> "TargetInfo":
+        """Compile kernels for a card, which need not be here; `save` stores them with the plan.
+
+        Do it again when models of new templates have joined.
+
+        Args:
+            target: such as "cuda:sm_90".
+            progress: as for `warm`, told a kernel's name.
+
+        Raises:
+            ConfigError: no such target. UnsupportedError: there is no Triton to compile with.
+            KernelError: compiling does not start.
+        """
+        from fusec.targets import compile_for
+
+        code = compile_for(target, self._registry.data(), self._stages, progress)
+        self._device = {**self._device, code.target: code}
+        return self.targets()[code.target]
+
+    def targets(self) -> "dict[str, TargetInfo]":
+        """Say what was compiled for each target, and which stages have no kernel there."""
+        from fusec.targets import target_infos
+
+        return target_infos(self._device.values(), self._registry.data(), self._stages)
 
     def trace(
         self, requests: Mapping[str, Any], path: str | os.PathLike[str]

@@ -1,5 +1,6 @@
 """``fusec compile``: from files and folders of models to one plan file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from fusec.cli.options import (
     Paths,
     RecursiveOption,
     SymbolOption,
+    TargetOption,
     ThreadsOption,
     WeightsOption,
     parse_batch_axes,
@@ -29,6 +31,7 @@ from fusec.cli.options import (
 from fusec.cli.output import JsonFlag, counted, emit_json, megabytes, say
 from fusec.cli.sources import NameFrom, find_models
 from fusec.ir.errors import ConfigError
+from fusec.targets import TargetInfo, check_targets
 
 __all__ = ["compile_models"]
 
@@ -45,6 +48,7 @@ def compile_models(
     executor: ExecutorOption = None,
     threads: ThreadsOption = None,
     weights: WeightsOption = None,
+    target: TargetOption = [],  # noqa: B006
     skip_failed: Annotated[
         bool, typer.Option("--skip-failed", help="Leave out models that cannot be imported.")
     ] = False,
@@ -54,6 +58,7 @@ def compile_models(
 
     Models of one architecture share a group, each with its own weights.
     If a model cannot be imported, nothing is written, unless --skip-failed is given.
+    With --target, kernels for that kind of card are compiled, too, and stored in the file.
     """
     choices = Choices(
         bind=parse_bind(bind),
@@ -65,6 +70,7 @@ def compile_models(
         weights=weights,
     )
     # Known only after minutes of work otherwise.
+    check_targets(target)
     if not output.absolute().parent.is_dir():
         raise ConfigError(f"{output}: there is no folder {output.parent}; make it")
     if output.is_dir():
@@ -73,28 +79,38 @@ def compile_models(
     for note in found.notes:
         say(f"note: {note}", style="dim")
     built = build(found, choices, skip_failed=skip_failed)
+    targets = [built.plan.compile_for(name, _tell_kernel) for name in target]
     built.plan.save(output)
     built.plan.warm(_tell)
     for failure in built.failures:
         say(f"left out: {failure.path}: {failure.message}", style="yellow")
     explanation = built.plan.explain()
     if json:
-        emit_json(_as_json(output, built, explanation))
+        emit_json(_as_json(output, built, explanation, targets))
     else:
         _show(output, built, explanation, Console())
+        for info in targets:
+            typer.echo(info.summary())
 
 
 def _tell(library: str, done: int, total: int) -> None:
     say(f"native code: {library} built, {done} of {total}; it is kept for later", style="dim")
 
 
-def _as_json(output: Path, built: Built, explanation: "fusec.Explanation") -> dict[str, object]:
+def _tell_kernel(kernel: str, done: int, total: int) -> None:
+    say(f"kernels for cards: {kernel} compiled, {done} of {total}; kept for later", style="dim")
+
+
+def _as_json(
+    output: Path, built: Built, explanation: "fusec.Explanation", targets: Sequence[TargetInfo]
+) -> dict[str, object]:
     return {
         "plan": str(output),
         "bytes": output.stat().st_size,
         "models": len(built.plan.members),
         "failed": [failure.to_json() for failure in built.failures],
         "explanation": explanation.to_json(),
+        "targets": [info.to_json() for info in targets],
     }
 
 

@@ -1,5 +1,6 @@
 """``fusec explain``: what was grouped, and why the rest was not."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,9 @@ from fusec.cli.options import (
 from fusec.cli.output import JsonFlag, emit_json, emit_text, say
 from fusec.cli.sources import NameFrom, find_models
 from fusec.explain import Explanation
+from fusec.kernels.cuda.cards import card_of
 from fusec.profile import Profile
+from fusec.targets import TargetInfo
 
 __all__ = ["explain"]
 
@@ -46,6 +49,13 @@ def explain(
         bool,
         typer.Option("--cost", help="Show each stage's work, its limit and its measured time."),
     ] = False,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="cuda:sm_NN",
+            help="Show what kernels take of that kind of card; compiled if the plan has none.",
+        ),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Show groups with their members, near-twins that are apart and why, and notes.
@@ -69,18 +79,31 @@ def explain(
         built = build(found, choices, skip_failed=True)
     explanation = built.plan.explain()
     costs = _costs(built.plan, explanation) if cost else None
+    card = None if target is None else _target(built.plan, target)
     if json:
         failed = [f.to_json() for f in built.failures]
         shown = {} if costs is None else {"cost": costs.to_json()}
+        shown |= {} if card is None else {"target": card.to_json()}
         emit_json({**explanation.to_json(), "failed": failed, **shown})
     else:
         emit_text(str(explanation))
         if costs is not None:
             emit_text(f"\n{costs}")
+        if card is not None:
+            emit_text(f"\n{card}")
     for failure in built.failures:
         say(f"not imported: {failure.path}: {failure.message}", style="yellow")
     if built.failures:
         raise typer.Exit(1)
+
+
+def _target(plan: fusec.Plan, target: str) -> TargetInfo:
+    """Take what the plan has; compile where it has nothing, or not all."""
+    stored = plan.targets().get(card_of(target).target)
+    if stored is not None and (not stored.stale or find_spec("triton") is None):
+        return stored
+    say("compiled now; `fusec compile --target` stores it in the plan", style="dim")
+    return plan.compile_for(target)
 
 
 def _costs(plan: fusec.Plan, explanation: Explanation) -> Profile:

@@ -28,6 +28,7 @@ __all__ = [
     "PerInput",
     "RecursiveOption",
     "SymbolOption",
+    "TargetOption",
     "ThreadsOption",
     "WeightsOption",
     "of_model",
@@ -81,6 +82,14 @@ ExecutorOption = Annotated[
 ThreadsOption = Annotated[
     int | None,
     typer.Option(min=1, help="Threads of a run; all cores, or PyTorch's choice, if absent."),
+]
+
+TargetOption = Annotated[
+    list[str],
+    typer.Option(
+        metavar="cuda:sm_NN",
+        help="A kind of card, which need not be here; may be given several times.",
+    ),
 ]
 
 WeightsOption = Annotated[

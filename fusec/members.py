@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -24,6 +26,9 @@ from fusec.runtime.weights import blob_of, check_finite
 from fusec.twins import Proof
 
 __all__ = ["Layouts", "put_imported", "put_like", "put_twin"]
+
+_PARALLEL_BYTES = 1 << 22
+"""From here on packing a model is worth a few threads."""
 
 Layouts = Callable[[Template], Sequence[Layout]]
 """Template -> layout of each of its weights."""
@@ -192,12 +197,15 @@ def _put_raw(
 def _store(
     packed: Sequence[torch.Tensor], layouts: Sequence[Layout], blobs: dict[str, Blob]
 ) -> tuple[str, ...]:
-    hashes = []
-    for tensor, layout in zip(packed, layouts, strict=True):
-        key, blob = blob_of(tensor, layout)
-        blobs[key] = blob
-        hashes.append(key)
-    return tuple(hashes)
+    # Copying and hashing leave the interpreter free.
+    threads = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    if threads > 1 and sum(t.nbytes for t in packed) >= _PARALLEL_BYTES:
+        with ThreadPoolExecutor(threads) as pool:
+            made = list(pool.map(blob_of, packed, layouts))
+    else:
+        made = [blob_of(tensor, layout) for tensor, layout in zip(packed, layouts, strict=True)]
+    blobs.update(made)
+    return tuple(key for key, _ in made)
 
 
 def _as_tensor(name: str, value: object) -> torch.Tensor:

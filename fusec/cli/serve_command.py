@@ -3,22 +3,24 @@
 Options are named as those of tritonserver, so that its containers' command lines work.
 """
 
-import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import fusec
 from fusec.cli.output import say
 from fusec.ir.errors import ConfigError
-from fusec.plan import Plan
-from fusec.server.frontdoor import Control
-from fusec.server.limits import Limits
-from fusec.server.running import Options, serve
-from fusec.server.store import PlanStore, RuntimeLike
+from fusec.server.control import Control
+
+if TYPE_CHECKING:
+    from fusec.plan import Plan
+    from fusec.server.store import RuntimeLike
 
 __all__ = ["serve_models"]
+
+_Ignored = Annotated[str | None, typer.Option(hidden=True)]
+"""Of tritonserver's command lines; there is nothing here that it could change."""
 
 
 def serve_models(
@@ -67,15 +69,40 @@ def serve_models(
     threads: Annotated[int | None, typer.Option(min=1, help="All cores if absent.")] = None,
     queue: Annotated[int, typer.Option(min=1, help="Requests that may wait.")] = 10_000,
     log: Annotated[Path | None, typer.Option(help="Decision log to write, for replay.")] = None,
+    log_verbose: _Ignored = None,
+    strict_model_config: _Ignored = None,
+    disable_auto_complete_config: Annotated[bool, typer.Option(hidden=True)] = False,
+    backend_config: Annotated[list[str], typer.Option(hidden=True)] = [],  # noqa: B006
+    model_load_thread_count: _Ignored = None,
+    pinned_memory_pool_byte_size: _Ignored = None,
+    cuda_memory_pool_byte_size: Annotated[list[str], typer.Option(hidden=True)] = [],  # noqa: B006
 ) -> None:
     """Serve models over REST and gRPC, as KServe's and Triton's clients speak them."""
+    # Not at the top: what only this command needs would be part of every command's start.
+    import asyncio
+
+    from fusec.server.limits import Limits
+    from fusec.server.running import Options, serve
+    from fusec.server.store import PlanStore
+
+    ignored = {
+        "--log-verbose": log_verbose,
+        "--strict-model-config": strict_model_config,
+        "--disable-auto-complete-config": disable_auto_complete_config,
+        "--backend-config": backend_config,
+        "--model-load-thread-count": model_load_thread_count,
+        "--pinned-memory-pool-byte-size": pinned_memory_pool_byte_size,
+        "--cuda-memory-pool-byte-size": cuda_memory_pool_byte_size,
+    }
+    for option in [name for name, value in ignored.items() if value]:
+        say(f"note: {option} has no effect here", style="dim")
     if (plan is None) == (not repository):
         raise ConfigError("give either a plan file or --model-repository")
     loaded = (
         fusec.compile({}, threads=threads) if plan is None else fusec.load(plan, threads=threads)
     )
 
-    def start(served: Plan) -> RuntimeLike:
+    def start(served: "Plan") -> "RuntimeLike":
         from fusec.serving import Runtime
 
         return Runtime(served, policy, lanes=lanes, queue_limit=queue, log=log)

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from typing import Any
 
+from fusec.server.control import Control
 from fusec.server.errors import Fault, ServerError
 from fusec.server.httpbody import Budget
 from fusec.server.limits import Limits
@@ -13,20 +13,7 @@ from fusec.server.models import State
 from fusec.server.repository import Repository
 from fusec.server.service import Service
 
-__all__ = ["Control", "FrontDoor"]
-
-
-class Control(StrEnum):
-    """Who decides which models are loaded."""
-
-    NONE = "none"
-    """All of them when the server starts."""
-
-    POLL = "poll"
-    """What is in the repository, looked at again and again."""
-
-    EXPLICIT = "explicit"
-    """Clients."""
+__all__ = ["FrontDoor"]
 
 
 class FrontDoor:

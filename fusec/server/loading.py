@@ -80,8 +80,6 @@ class Loader:
 
     async def unload(self, name: str) -> None:
         """Stop serving a model: new requests are refused at once, those that run are answered."""
-        if name not in self._table.models:
-            return
         async with self._lock(name):
             model = self._table.models.pop(name, None)
             if model is not None:

@@ -14,8 +14,9 @@ from typing import Any
 from fusec.ir.errors import ConfigError, UnsupportedError
 from fusec.ir.frozen import dataclass
 from fusec.server.app import MetricsApp, RestApp
+from fusec.server.control import Control
 from fusec.server.errors import ServerError
-from fusec.server.frontdoor import Control, FrontDoor
+from fusec.server.frontdoor import FrontDoor
 from fusec.server.limits import Limits
 from fusec.server.loading import Loader
 from fusec.server.models import Table

@@ -6,7 +6,7 @@ import pytest
 from fusec_testing.live_server import Live, live, model
 from fusec_testing.serving import FakeStore
 
-from fusec.server.frontdoor import Control
+from fusec.server.control import Control
 from fusec.server.limits import Limits
 from fusec.server.running import Options
 

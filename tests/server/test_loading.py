@@ -11,8 +11,8 @@ from fusec_testing.live_server import Live, begin, live, model, request, tell, u
 from fusec_testing.serving import FakeStore
 
 from fusec.ir.errors import ConfigError
+from fusec.server.control import Control
 from fusec.server.errors import ServerError
-from fusec.server.frontdoor import Control
 from fusec.server.repository import Repository, write_override
 from fusec.server.running import Options
 

@@ -2,13 +2,14 @@
 
 import asyncio
 import importlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
-from fusec_testing.live_server import Live
+from fusec_testing.live_server import Live, until
 from fusec_testing.serving import FakeStore
 
 pytest.importorskip("tritonclient.http")
@@ -190,6 +191,23 @@ def test_asyncio_clients(name: str, server: Live) -> None:
             await client.close()
 
     asyncio.run(main())
+
+
+def test_deadlines_and_cancelled_calls_over_grpc(server: Live, store: FakeStore) -> None:
+    library = tritonclient.grpc
+    store.hold = threading.Event()
+    with client_of(library, server) as client:
+        with pytest.raises(InferenceServerException) as caught:
+            client.infer("plain", inputs(library), client_timeout=0.3)
+        assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
+        assert 0 < store.calls[-1]["deadline_ms"] <= 300
+        until(lambda: store.waiting[0].cancelled())
+        call = client.async_infer("plain", inputs(library), lambda result, error: None)
+        until(lambda: len(store.waiting) == 2)
+        call.cancel()
+        until(lambda: store.waiting[1].cancelled())
+        store.hold.set()
+        assert np.array_equal(client.infer("plain", inputs(library)).as_numpy("y"), X * 2)
 
 
 def test_grpc_health_checks(server: Live) -> None:

@@ -61,8 +61,22 @@ def _tile(m: int, n: int, warps: int) -> Config:
     return Config(blocks=(("BLOCK_M", m), ("BLOCK_N", n)), warps=warps)
 
 
+def _rows(m: int, lanes: int, warps: int) -> Config:
+    return Config(blocks=(("BLOCK_M", m), ("BLOCK_R", lanes)), warps=warps)
+
+
+_ROWS: Mapping[str, tuple[Config, ...]] = {
+    "narrow": (_rows(32, 32, 4),),
+    "wide": (_rows(4, 256, 4),),
+    "columns": (_rows(64, 16, 4),),
+}
+"""Kernels that add up rows, by the stage's `WIDTH`: how lanes are joined follows from all of it,
+so there is one each."""
+
+
 _KERNELS: Mapping[str, tuple[Config, ...]] = {
     "pointwise": (_tile(8, 128, 4), _tile(1, 1024, 4), _tile(64, 16, 4), _tile(256, 1, 4)),
+    "scan": (Config(blocks=(("BLOCK_M", 128),), warps=4),),
 }
 """Kernels whose configurations depend on nothing."""
 
@@ -83,6 +97,8 @@ def configs_of(kernel: str, arch: int, constants: Mapping[str, int | str]) -> tu
     if arch not in ARCHITECTURES:
         known = ", ".join(f"sm_{a}" for a in ARCHITECTURES)
         raise ConfigError(f"grouped kernels have no configurations for sm_{arch}; known: {known}")
+    if "WIDTH" in constants:
+        return _ROWS[str(constants["WIDTH"])]
     if kernel not in _PRODUCTS:
         return _KERNELS[kernel]
     single = "float32" in (constants["A_DTYPE"], constants["B_DTYPE"])

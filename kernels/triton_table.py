@@ -63,11 +63,46 @@ KERNELS: Mapping[str, GroupedKernel] = {
         function="pointwise",
         parameters=("WORDS", "AXES", "N_MULTIPLE", "POINT", "BLOCK_M", "BLOCK_N"),
     ),
+    "softmax": GroupedKernel(
+        module="fusec.kernels.softmax.triton",
+        function="softmax",
+        parameters=(
+            *("WORDS", "X_DTYPE", "X_ALIGNED", "N_MULTIPLE", "LOG", "POINT"),
+            *("BLOCK_M", "BLOCK_R"),
+        ),
+    ),
+    "norm": GroupedKernel(
+        module="fusec.kernels.norm.triton",
+        function="norm",
+        parameters=(
+            *("WORDS", "AXES", "KIND", "X_DTYPE", "X_ALIGNED", "N_MULTIPLE", "WEIGHT", "BIAS"),
+            *("POINT", "BLOCK_M", "BLOCK_R"),
+        ),
+    ),
+    "reduce": GroupedKernel(
+        module="fusec.kernels.reduce.triton",
+        function="reduce",
+        parameters=(
+            *("WORDS", "KIND", "COLUMNS", "FLAT", "NEAR", "X_DTYPE", "X_ALIGNED"),
+            *("POINT", "SECOND", "SECOND_AT", "BLOCK_M", "BLOCK_R"),
+        ),
+    ),
+    "scan": GroupedKernel(
+        module="fusec.kernels.reduce.triton",
+        function="scan",
+        parameters=("WORDS", "X_DTYPE", "POINT", "BLOCK_M"),
+    ),
 }
 """By name."""
 
-GROUPED_OPS = frozenset({TileOp.GEMM, TileOp.POINTWISE, TileOp.COPY})
-"""Operations whose folder has a `grouped` module."""
+GROUPED_OPS: Mapping[TileOp, str] = {
+    op: f"{TILE_OPS[op].package}.grouped"
+    for op in (
+        *(TileOp.GEMM, TileOp.POINTWISE, TileOp.COPY),
+        *(TileOp.SOFTMAX, TileOp.NORM, TileOp.REDUCE),
+    )
+}
+"""Operation -> the module whose `grouped` spells its stages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +124,7 @@ def grouped(stage: Stage, buffers: Sequence[Buffer]) -> Grouped | None:
     """
     if stage.op not in GROUPED_OPS:
         return None
-    module = import_module(f"{TILE_OPS[stage.op].package}.grouped")
+    module = import_module(GROUPED_OPS[stage.op])
     result: Grouped | None = module.grouped(stage, buffers)
     return result
 

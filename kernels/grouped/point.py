@@ -10,7 +10,7 @@ import triton.language as tl
 from fusec.kernels.grouped.extremes import round_bf16
 from fusec.kernels.grouped.steps import function_of
 
-__all__ = ["finish", "memory_type", "pointer", "tile_at", "vector", "widened"]
+__all__ = ["finish", "memory_type", "pointer", "tile_at", "vector", "view_offset", "widened"]
 
 
 @triton.constexpr_function
@@ -144,12 +144,22 @@ def _rounded(x, DTYPE: tl.constexpr):
         return x.to(tl.float16).to(tl.float32)
     elif DTYPE == "bfloat16":
         return round_bf16(x)
+    elif DTYPE == "bool":
+        return x != 0
     else:
-        return x
+        return widened(x.to(memory_type(DTYPE)), DTYPE)
 
 
 @triton.jit
-def _offset(words, AT: tl.constexpr, CONTIGUOUS: tl.constexpr, frame):
+def view_offset(words, AT: tl.constexpr, CONTIGUOUS: tl.constexpr, frame):
+    """Give how far elements of a view are from its first.
+
+    Args:
+        words: a row of the table.
+        AT: where the strides are.
+        CONTIGUOUS: along the last axis.
+        frame: coordinates.
+    """
     offset = tl.zeros_like(frame[0]).to(tl.int64)
     for axis in tl.static_range(len(frame)):
         if CONTIGUOUS and axis == len(frame) - 1:
@@ -182,7 +192,7 @@ def finish(words, AT: tl.constexpr, PROGRAM: tl.constexpr, own, frame, mask):
                 _dtype(PROGRAM, 0, i),
                 _aligned(PROGRAM, 0, i),
             )
-            offset = _offset(
+            offset = view_offset(
                 words,
                 AT + 1 + _place(PROGRAM, 0, i, len(frame)),
                 _contiguous(PROGRAM, 0, i),
@@ -198,7 +208,7 @@ def finish(words, AT: tl.constexpr, PROGRAM: tl.constexpr, own, frame, mask):
             _dtype(PROGRAM, 2, i),
             _aligned(PROGRAM, 2, i),
         )
-        offset = _offset(
+        offset = view_offset(
             words,
             AT + 1 + _place(PROGRAM, 2, i, len(frame)),
             _contiguous(PROGRAM, 2, i),

@@ -16,10 +16,10 @@ then the immediates.
 from collections.abc import Sequence
 
 from fusec.ir.extents import Extent, Poly, product
-from fusec.ir.stage import Buffer, PointProgram, PointStep, Stage, View
+from fusec.ir.stage import Buffer, BufferKind, PointProgram, PointStep, Stage, View
 from fusec.kernels.grouped.stage import Word, address, alignment
 
-__all__ = ["epilogue", "spelled"]
+__all__ = ["along", "epilogue", "spelled", "stored"]
 
 
 def epilogue(stage: Stage, buffers: Sequence[Buffer], axes: int) -> tuple[str, tuple[Word, ...]]:
@@ -30,11 +30,17 @@ def epilogue(stage: Stage, buffers: Sequence[Buffer], axes: int) -> tuple[str, t
         buffers: of the lowered template.
         axes: of the frame; those that a view lacks are in front.
     """
-    point = stage.point or PointProgram(
-        shape=stage.writes[0].shape, operands=(None,), steps=(), results=(0,)
-    )
-    steps = [_padded(v, axes) for v in (*point.operands, *stage.writes) if v is not None]
+    if stage.point is None:
+        return stored(stage.writes[0], buffers, axes)
+    point = stage.point
+    steps = [along(v, buffers, axes) for v in (*point.operands, *stage.writes) if v is not None]
     return spelled(point, stage.writes, buffers, steps)
+
+
+def stored(write: View, buffers: Sequence[Buffer], axes: int) -> tuple[str, tuple[Word, ...]]:
+    """Spell a program that stores what the stage itself computed."""
+    point = PointProgram(shape=write.shape, operands=(None,), steps=(), results=(0,))
+    return spelled(point, (write,), buffers, [along(write, buffers, axes)])
 
 
 def spelled(
@@ -52,15 +58,15 @@ def spelled(
         strides: elements along the frame's axes, of every load that is one, then of every write.
     """
     views = [v for v in (*point.operands, *writes) if v is not None]
-    spelt = [_memory(v, buffers, along) for v, along in zip(views, strides, strict=True)]
+    spelt = [_memory(v, buffers, own) for v, own in zip(views, strides, strict=True)]
     rest = iter(spelt)
     loads = ",".join(f"self {writes[0].dtype}" if v is None else next(rest) for v in point.operands)
     symbolic: list[Extent] = []
     steps = ";".join(_step(step, symbolic) for step in point.steps)
     results = ",".join(f"{next(rest)}:{register}" for register in point.results)
     words: list[Word] = []
-    for view, along in zip(views, strides, strict=True):
-        words += (address(view), *along)
+    for view, steps_of in zip(views, strides, strict=True):
+        words += (address(view), *steps_of)
     return f"{loads}|{steps}|{results}", (*words, *symbolic)
 
 
@@ -80,8 +86,19 @@ def _step(step: PointStep, symbolic: list[Extent]) -> str:
     return f"{step.op}:{','.join(map(str, step.args))}:{value}"
 
 
-def _padded(view: View, axes: int) -> tuple[Extent, ...]:
+def along(view: View, buffers: Sequence[Buffer], axes: int) -> tuple[Extent, ...]:
+    """Give a view's strides in a frame; axes of extent 1 step to the next instance's copy.
+
+    Args:
+        view: with axes of extent 1 in front, if it has more than the frame.
+        buffers: of the lowered template.
+        axes: of the frame.
+    """
     extra = max(0, len(view.strides) - axes)
     assert product(view.shape[:extra]) == 1, "the frame of an epilogue has fewer axes"
-    own = view.strides[extra:]
+    own = list(view.strides[extra:])
+    moves = buffers[view.slot].kind is not BufferKind.WEIGHT
+    for axis, extent in enumerate(view.shape[extra:]):
+        if extent == 1 and (axis + 1 < len(own) or axes == 1):
+            own[axis] = buffers[view.slot].elements if moves else 0
     return (*[0] * (axes - len(own)), *own)

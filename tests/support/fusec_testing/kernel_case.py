@@ -72,7 +72,7 @@ class KernelCase:
         for was, now in zip(before, self.flats, strict=False):
             np.testing.assert_array_equal(was.view(np.uint8), now.view(np.uint8))
         for view in self.stage.writes:
-            self._check_gaps(view)
+            self.check_gaps(view)
         return self.results()
 
     def reference(self) -> list[np.ndarray]:
@@ -116,7 +116,7 @@ class KernelCase:
         made.stage = replace(self.stage, point=program)
         return made
 
-    def _check_gaps(self, view: View) -> None:
+    def check_gaps(self, view: View) -> None:
         """Find what a kernel wrote between its rows."""
         flat = self.flats[view.slot].copy()
         _seen(flat, view)[...] = 1

@@ -113,7 +113,7 @@ def setup(case: str, threads: int) -> harness.Setup:
 def _costs(plan: fusec.Plan, request: Request) -> Costs:
     """Give what each stage and each cut costs."""
     template = request.choice.template
-    profile = plan.profile(seconds=2.0)
+    profile = plan.profile(seconds=2.0, preempt_ms=None)
     stages = profile.templates[template.key].stages
     lowered = plan._stages.of(template)
     speed = profile.machine.read_bytes_per_ns

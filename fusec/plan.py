@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fusec.explain import Explanation
     from fusec.importers.importing import Source
     from fusec.profile import Profile
+    from fusec.runtime.sched.profile import Profile as ScheduleProfile
     from fusec.targets import TargetInfo
     from fusec.twins import Twins
 
@@ -162,11 +163,12 @@ class Plan:
         if self.executor is Executor.CPU:
             build_kernels(self._registry.data().templates.values(), self._stages, progress)
 
-    def profile(self, *, seconds: float = 0.5) -> "Profile":
-        """Measure every stage on this machine; `save` then stores it with the plan.
+    def profile(self, *, seconds: float = 0.5, preempt_ms: float | None = 10.0) -> "Profile":
+        """Measure on this machine what stages and blocks take; `save` stores it with the plan.
 
         Args:
-            seconds: for each template.
+            seconds: for each template, and again for its blocks on one thread and on all.
+            preempt_ms: what a block of one instance should take at most; None measures stages only.
 
         Raises:
             UnsupportedError: the plan does not run natively.
@@ -174,7 +176,8 @@ class Plan:
         from fusec.profiling import profile_plan
 
         self._need_native("profile")
-        measured = profile_plan(self._registry.data(), self._stages, seconds=seconds)
+        data, stages = self._registry.data(), self._stages
+        measured = profile_plan(data, stages, seconds=seconds, preempt_ms=preempt_ms)
         self._profile = measured.to_json()
         return measured
 
@@ -187,6 +190,16 @@ class Plan:
         from fusec.profile import Profile
 
         return None if self._profile is None else Profile.from_json(self._profile)
+
+    def schedule(self, threads: int | None = None) -> "ScheduleProfile | None":
+        """Give what the stored profile says to schedulers, for its most threads or for some.
+
+        None if that was never measured.
+        """
+        from fusec.schedule import template_keys
+
+        found = None if (measured := self.costs()) is None else measured.schedule(threads)
+        return None if found is None else found.costs(template_keys(self._registry.data()))
 
     def compile_for(
         self, target: str, progress: Callable[[str, int, int], None] | None = None

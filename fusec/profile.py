@@ -8,6 +8,7 @@ from fusec.ir.errors import ArtifactError
 from fusec.ir.records import Json
 from fusec.ir.stage import TileOp
 from fusec.runtime.roofline import Machine
+from fusec.schedule import Schedule, schedule_from_json
 
 __all__ = ["Profile", "StageCost", "TemplateProfile", "operator_name"]
 
@@ -48,10 +49,26 @@ class Profile:
     machine: Machine
     templates: Mapping[str, TemplateProfile]
     """By template key."""
+    schedules: tuple[Schedule, ...] = ()
+    """One for each number of threads that was measured, ascending."""
+
+    def schedule(self, threads: int | None = None) -> Schedule | None:
+        """Give what schedulers need for so many threads, None if that was not measured.
+
+        Args:
+            threads: of a run; None: as many as were measured at most.
+        """
+        if threads is None:
+            return self.schedules[-1] if self.schedules else None
+        return next((s for s in self.schedules if s.threads == threads), None)
 
     def to_json(self) -> dict[str, Any]:
         """Give the profile as JSON data."""
-        return asdict(self)
+        return {
+            "machine": asdict(self.machine),
+            "templates": {key: asdict(template) for key, template in self.templates.items()},
+            "schedules": [schedule.to_json() for schedule in self.schedules],
+        }
 
     @classmethod
     def from_json(cls, data: Json) -> "Profile":
@@ -67,8 +84,10 @@ class Profile:
             return cls(
                 machine=_record(Machine, data["machine"]),
                 templates={str(k): _template(v) for k, v in templates.items()},
+                # Profiles from before there were schedules have none.
+                schedules=tuple(schedule_from_json(s) for s in _list(data.get("schedules", []))),
             )
-        except (AssertionError, KeyError, TypeError, ValueError) as e:
+        except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as e:
             raise ArtifactError(
                 f"the plan's profile is not one of this fusec ({type(e).__name__}: {e}); "
                 "measure it again with `fusec profile`"
@@ -83,6 +102,12 @@ class Profile:
         for key, template in self.templates.items():
             lines += ["", _head(key, template), *_table(template)]
         return "\n".join(lines)
+
+
+def _list(data: Any) -> list[Any]:
+    if not isinstance(data, list):
+        raise TypeError("schedules are no list")
+    return data
 
 
 def _template(data: Any) -> TemplateProfile:

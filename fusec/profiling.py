@@ -1,30 +1,32 @@
 """Measure the stages of a plan on this machine: what each costs, and how far from the limit.
 
-    plan -> one traced run after another -> median per stage -> profile (JSON in the plan file)
+    plan -> one traced run after another -> p20 per stage -> profile (JSON in the plan file)
+                                                             -> schedule per number of threads
 
 All members of a template run together on one worker, one instance each, as they do when served:
 weights come from wherever so many of them fit. Times are per instance, so that they add up and
-compare with a roofline of the same machine.
+compare with a roofline of the same machine. What schedulers need is measured after that, see
+`fusec.schedule_measure`.
 """
 
-import statistics
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from fusec.ir.dtypes import numpy_dtype
 from fusec.ir.plan import PlanData
 from fusec.ir.stage import Lowered
-from fusec.ir.symbols import evaluate, holds
-from fusec.ir.template import Template, TensorSpec
+from fusec.ir.template import Template
 from fusec.lowering import Stages
+from fusec.probe import extents_near, inputs_of_ones
 from fusec.profile import Profile, StageCost, TemplateProfile
 from fusec.runtime.extern import run_extern
 from fusec.runtime.request import Choice
 from fusec.runtime.roofline import Machine, measure_machine
 from fusec.runtime.tile.bind import Binding
 from fusec.runtime.tile.executor import NativeExecutor, Wanted
+from fusec.schedule_measure import low, measure_schedule
 
 __all__ = ["extents_of", "inputs_of_ones", "profile_plan"]
 
@@ -32,37 +34,46 @@ _LEAST_RUNS = 5
 _MOST_MEMBERS = 256
 
 
-def profile_plan(data: PlanData, stages: Stages, *, seconds: float = 0.5) -> Profile:
-    """Time every stage of every template of a plan.
+def profile_plan(
+    data: PlanData, stages: Stages, *, seconds: float = 0.5, preempt_ms: float | None = 10.0
+) -> Profile:
+    """Time every stage of every template of a plan, and blocks of batches for schedulers.
 
     Args:
         data: the plan, weights in the layouts of its stages.
         stages: what the templates are lowered to.
-        seconds: for each template.
+        seconds: for each template, and again on each number of threads: one, and the plan's.
+        preempt_ms: what a block of one instance should take at most; None: stages only.
 
     Raises:
         KernelError: a stage fails on made-up inputs.
     """
     machine = measure_machine(1)
     executor = NativeExecutor(stages.of, 1, run_extern)
-    templates = {
-        key: _profile(choices, executor, machine, seconds)
-        for key, choices in _choices(data).items()
-        if stages.has(choices[0].template)
-    }
-    return Profile(machine=machine, templates=templates)
+    choices = {k: own for k, own in _choices(data).items() if stages.has(own[0].template)}
+    templates = {k: _profile(own, executor, machine, seconds) for k, own in choices.items()}
+    stage_ns = {k: [s.measured_ns for s in own.stages] for k, own in templates.items()}
+    if preempt_ms is None:
+        return Profile(machine=machine, templates=templates)
+    counts = sorted({1, data.threads or len(os.sched_getaffinity(0))})
+    schedules = [
+        measure_schedule(
+            choices,
+            stage_ns,
+            stages,
+            machine,
+            threads=threads,
+            preempt_ns=round(preempt_ms * 1e6),
+            seconds=seconds,
+        )
+        for threads in counts
+    ]
+    return Profile(machine=machine, templates=templates, schedules=tuple(schedules))
 
 
 def extents_of(template: Template) -> dict[str, int]:
     """Choose extents that a template takes, each symbol towards 64."""
-    extents = {s.name: max(s.min, min(64, s.max or 64)) for s in template.symbols}
-    if all(holds(c, extents) for c in template.constraints):
-        return extents
-    for size in range(1, 512):
-        extents = {s.name: min(max(s.min, size), s.max or size) for s in template.symbols}
-        if all(holds(c, extents) for c in template.constraints):
-            return extents
-    return {s.name: s.min for s in template.symbols}
+    return extents_near(template, 64)
 
 
 def _choices(data: PlanData) -> dict[str, list[Choice]]:
@@ -97,9 +108,7 @@ def _profile(
             for own, ns in zip(times, spent.tolist(), strict=True):
                 own.append(ns / len(choices))
         runs += 1
-    costs = [
-        _cost(binding, i, machine, statistics.median(own), template) for i, own in enumerate(times)
-    ]
+    costs = [_cost(binding, i, machine, low(own), template) for i, own in enumerate(times)]
     return TemplateProfile(extents=extents, instances=len(choices), stages=tuple(costs))
 
 
@@ -119,13 +128,3 @@ def _cost(
         roofline_ns=machine.roofline_ns(flops, moved),
         measured_ns=float(measured_ns),
     )
-
-
-def inputs_of_ones(template: Template, extents: Mapping[str, int]) -> tuple[np.ndarray, ...]:
-    """Make up inputs of one row: ones, which are an index, a mask and a number."""
-    arrays = []
-    for spec in template.inputs:
-        assert isinstance(spec, TensorSpec)
-        shape = [evaluate(d, extents) for d in spec.shape]
-        arrays.append(np.ones(shape, dtype=numpy_dtype(spec.dtype)))
-    return tuple(arrays)

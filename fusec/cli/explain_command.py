@@ -113,4 +113,4 @@ def _costs(plan: fusec.Plan, explanation: Explanation) -> Profile:
     if stored is not None and native <= set(stored.templates):
         return stored
     say("measured now; `fusec profile` measures longer and stores it in the plan", style="dim")
-    return plan.profile(seconds=_SECONDS)
+    return plan.profile(seconds=_SECONDS, preempt_ms=None)

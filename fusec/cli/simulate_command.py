@@ -11,13 +11,14 @@ from fusec.cli.output import JsonFlag, emit_json, say
 from fusec.ir.errors import ConfigError
 from fusec.runtime.arrivals import Arrivals, Mix, parse_arrivals
 from fusec.runtime.drivers.run import check_run
-from fusec.runtime.drivers.virtual import VirtualDriver
+from fusec.runtime.drivers.virtual import Service, VirtualDriver
 from fusec.runtime.policies.table import find_policy
 from fusec.runtime.sched.log import log_lines
 from fusec.runtime.sched.profile import Profile
 from fusec.runtime.summary import Summary, summarise
 from fusec.runtime.traces import read_trace
-from fusec.simulation.costs import costs_of
+from fusec.simulation.costs import costs_of, schedule_of
+from fusec.simulation.noise import noisy
 from fusec.simulation.page import page
 from fusec.simulation.tables import group_table, headline
 
@@ -50,6 +51,13 @@ def simulate(
     stretch: Annotated[float, typer.Option(help="Factor of a trace's times; 2: half load.")] = 1.0,
     mix: Annotated[str | None, typer.Option(help="Of a trace file with several.")] = None,
     queue: Annotated[int, typer.Option(min=1, help="Requests that may wait.")] = 100_000,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of a lane of a plan; as many as were measured.")
+    ] = None,
+    noise: Annotated[
+        bool,
+        typer.Option("--noise", help="Blocks spread as measured; predictions are corrected."),
+    ] = False,
     retreat_us: Annotated[
         float | None,
         typer.Option(min=0.001, help="Runs stop after this long within a block; never if absent."),
@@ -60,7 +68,7 @@ def simulate(
     json: JsonFlag = False,
 ) -> None:
     """Simulate a policy: attainment, goodput and latency per model and tenant."""
-    costs = _costs(plan, profile)
+    costs, service = _costs(plan, profile, threads, seed if noise else None)
     chosen = find_policy(policy)
     given = Mix(
         models=costs.models,
@@ -80,6 +88,8 @@ def simulate(
         queue_limit=queue,
         retreat_ns=None if retreat_us is None else max(1, round(retreat_us * 1000)),
         memory_bytes=None if memory_mb is None else round(memory_mb * 1e6),
+        service=service,
+        correct=noise,
     )
     run = driver.run(came.requests, came.loop.after if came.loop else None)
     check_run(run, [outcome.request for outcome in run.outcomes])
@@ -93,10 +103,20 @@ def simulate(
     _show(summary, as_json=json)
 
 
-def _costs(plan: Path | None, profile: Path | None) -> Profile:
+def _costs(
+    plan: Path | None, profile: Path | None, threads: int | None, seed: int | None
+) -> tuple[Profile, Service | None]:
+    """Read costs and, with a seed, what blocks really take."""
     if (plan is None) == (profile is None):
         raise ConfigError("give either --plan or --profile")
-    return Profile.read(profile) if profile is not None else costs_of(fusec.load(plan or Path()))
+    if profile is not None:
+        if threads is not None or seed is not None:
+            raise ConfigError("--threads and --noise go with --plan: a file of costs has no spread")
+        return Profile.read(profile), None
+    loaded = fusec.load(plan or Path())
+    costs = costs_of(loaded, threads)
+    schedule = schedule_of(loaded, threads)
+    return costs, None if seed is None or schedule is None else noisy(costs, schedule, seed)
 
 
 def _show(summary: Summary, *, as_json: bool) -> None:

@@ -18,6 +18,8 @@ from fusec.ir.errors import ConfigError
 __all__ = ["Profile", "TemplateCost"]
 
 _MOST_BATCH = 4096
+_MOST_TIMES = 1 << 20
+"""Of one template, by instances and block; far above any, below what fills a memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,11 @@ class TemplateCost:
             raise ConfigError(
                 f"max_batch {self.max_batch}, cut_ns {self.cut_ns}, bytes_per_instance "
                 f"{self.bytes_per_instance}: wanted 1 to {_MOST_BATCH}, and nothing negative"
+            )
+        if self.max_batch * max(lengths) > _MOST_TIMES:
+            raise ConfigError(
+                f"{max(lengths)} blocks of up to {self.max_batch} instances, wanted "
+                f"{_MOST_TIMES} together at most"
             )
         rows = [()] + [_left(self._row(n, known)) for n in range(1, self.max_batch + 1)]
         object.__setattr__(self, "_left", tuple(rows))

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from typer.testing import CliRunner, Result
 
 import fusec
 from fusec.cli.app import app
+from fusec.simulation.noise import _above
 
 PROFILE = {
     "templates": {
@@ -203,3 +206,36 @@ def test_a_plan_gives_the_costs_that_were_measured_of_it(tmp_path: Path) -> None
     figures = json.loads(call(*given).stdout)
     assert [g["name"] for g in figures["models"]] == ["a", "b"]
     assert figures["total"]["answered"] == 60
+
+
+def test_a_plan_runs_on_threads_that_were_measured_and_spreads(tmp_path: Path) -> None:
+    models = {n: nn.Sequential(nn.Linear(12, 20), nn.ReLU()).eval() for n in "ab"}
+    plan = fusec.compile(models, examples={"*": torch.randn(1, 12)}, executor="cpu", threads=1)
+    plan.profile(seconds=0.01)
+    path, log = tmp_path / "p.fusec", tmp_path / "d.log"
+    plan.save(path)
+    given = ("simulate", "--plan", path, "--arrivals", "poisson:100", "-n", 60)
+    assert json.loads(call(*given, "--threads", 1, "--json").stdout)["total"]["answered"] == 60
+    other = call(*given, "--threads", 7)
+    assert other.exit_code == 1
+    assert "not measured on 7 threads, but on 1" in " ".join(other.stderr.split())
+    noisy = call(*given, "--noise", "--log", log, "--json")
+    assert noisy.stdout == call(*given, "--noise", "--json").stdout
+    assert '"Ran"' in log.read_text()
+    assert call("replay", log).exit_code == 0
+
+
+def test_files_of_costs_have_neither_threads_nor_noise(profile: Path) -> None:
+    result = call("simulate", "--profile", profile, "--arrivals", "poisson:1", "--noise")
+    assert result.exit_code == 1
+    assert "go with --plan" in " ".join(result.stderr.split())
+
+
+@given(share=st.floats(0, 1), spread=st.lists(st.integers(0, 900), min_size=3, max_size=3))
+def test_noise_follows_the_percentiles(share: float, spread: list[int]) -> None:
+    spreads = {"t": (0, *sorted(spread))}
+    above = _above(spreads, "t", share)
+    assert 0 <= above <= max(spread)
+    assert _above(spreads, "unknown", share) == 0.0
+    assert _above(spreads, "t", 0.5) == pytest.approx(min(spread))
+    assert _above(spreads, "t", 0.99) == max(spread)

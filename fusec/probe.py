@@ -1,0 +1,33 @@
+"""Made-up requests for measuring: extents that a template takes, and inputs of these extents."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fusec.ir.dtypes import numpy_dtype
+from fusec.ir.symbols import evaluate, holds
+from fusec.ir.template import Template, TensorSpec
+
+__all__ = ["extents_near", "inputs_of_ones"]
+
+
+def extents_near(template: Template, size: int) -> dict[str, int]:
+    """Choose extents that a template takes, each symbol towards a size."""
+    extents = {s.name: max(s.min, min(size, s.max or size)) for s in template.symbols}
+    if all(holds(c, extents) for c in template.constraints):
+        return extents
+    for other in range(1, 512):
+        extents = {s.name: min(max(s.min, other), s.max or other) for s in template.symbols}
+        if all(holds(c, extents) for c in template.constraints):
+            return extents
+    return {s.name: s.min for s in template.symbols}
+
+
+def inputs_of_ones(template: Template, extents: Mapping[str, int]) -> tuple[np.ndarray, ...]:
+    """Make up inputs of one row: ones, which are an index, a mask and a number."""
+    arrays = []
+    for spec in template.inputs:
+        assert isinstance(spec, TensorSpec)
+        shape = [evaluate(d, extents) for d in spec.shape]
+        arrays.append(np.ones(shape, dtype=numpy_dtype(spec.dtype)))
+    return tuple(arrays)

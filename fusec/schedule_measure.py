@@ -1,0 +1,305 @@
+"""Measure what a scheduler needs of a plan: blocks of batches, cuts, company, lengths.
+
+    stages' times -> even split -> rounds over batches of 1, 2, 4, ... -> p20 of each block
+
+Batches hold different members, as those of requests do. What is compared is run in turns, so that
+whatever else the machine does hits all of it, and the 20th percentile counts: what is left of noise
+only ever makes runs slower.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+
+from fusec.ir.errors import FusecError
+from fusec.ir.split import Block, Split
+from fusec.lowering import Stages
+from fusec.passes.split import (
+    cut_costs,
+    in_stages,
+    live_bytes,
+    live_inside,
+    parted,
+    split_for_latency,
+)
+from fusec.probe import extents_near, inputs_of_ones
+from fusec.runtime.extern import run_extern
+from fusec.runtime.request import Choice
+from fusec.runtime.roofline import Machine
+from fusec.runtime.sched.profile import TemplateCost
+from fusec.runtime.tile.blocks import BlockExecutor
+from fusec.runtime.tile.executor import Wanted
+from fusec.schedule import Schedule, TemplateSchedule
+
+__all__ = ["fit_fixed", "low", "measure_schedule"]
+
+_MOST_BATCH = 64
+_LONGEST_BATCH = 8
+"""A batch takes at most so many times what its template takes alone, or a block should."""
+_ROUNDS: Final = (3, 40)
+"""At least, whatever it takes, and at most."""
+_CUT_ROUNDS = 5
+_LENGTHS = (16, 32, 128, 256)
+_LONGEST_WORK = 5.0
+"""Lengths with more work than so many measured ones are not tried."""
+_EVICT_BYTES = 32 << 20
+_PAIRS = 3
+
+
+def measure_schedule(
+    choices: Mapping[str, Sequence[Choice]],
+    stage_ns: Mapping[str, Sequence[float]],
+    stages: Stages,
+    machine: Machine,
+    *,
+    threads: int,
+    preempt_ns: int,
+    seconds: float,
+) -> Schedule:
+    """Measure templates on so many threads.
+
+    Args:
+        choices: of each template, its members' weights; by template key.
+        stage_ns: of each template, what its stages take: in proportion.
+        stages: what templates are lowered to.
+        machine: its memory.
+        threads: of a run.
+        preempt_ns: what a block of one instance should take at most.
+        seconds: for each template, about.
+
+    Raises:
+        KernelError: a template fails on made-up inputs.
+    """
+    executor = BlockExecutor(stages.of, threads, run_extern)
+    runs = {key: _Runs(executor, own) for key, own in choices.items()}
+    templates = {}
+    for key, run in runs.items():
+        run.split = _split(run, stage_ns[key], stages, machine, preempt_ns)
+        templates[key] = _measured(run, stages, machine, preempt_ns, seconds)
+    together = _together(executor, list(runs.values()))
+    return Schedule(threads=threads, templates=templates, together_percent=together)
+
+
+def low(times: Sequence[float]) -> float:
+    """Give the 20th percentile, or what comes next above it."""
+    return sorted(times)[len(times) // 5]
+
+
+def fit_fixed(points: Sequence[tuple[float, float]]) -> tuple[int, int]:
+    """Fit the share of a time that does not grow with the work; least squares of relative errors.
+
+    Args:
+        points: work and time at some extents, each in that at the measured ones.
+
+    Returns:
+        The share, and by how much the rule is off at most, both in percent.
+    """
+    above = sum((1 - w) * (t - w) / t**2 for w, t in points)
+    below = sum(((1 - w) / t) ** 2 for w, t in points)
+    fixed = max(0, min(95, round(100 * above / below))) if below > 1e-9 else 0
+    off = [abs((fixed / 100 + (1 - fixed / 100) * w) / t - 1) for w, t in points]
+    return fixed, round(100 * max(off, default=0.0))
+
+
+@dataclass(eq=False)
+class _Runs:
+    """Timed runs of one template, its members taking turns."""
+
+    executor: BlockExecutor
+    choices: Sequence[Choice]
+
+    def __post_init__(self) -> None:
+        """Choose extents and inputs."""
+        self.template = self.choices[0].template
+        self.extents = extents_near(self.template, 64)
+        self.inputs = inputs_of_ones(self.template, self.extents)
+        self.binding = self.executor.binding(self.template, self.extents)
+        n = len(self.binding.code.stages)
+        self.whole = Split(blocks=(Block(0, n, 0),) if n else ())
+        self.split = self.whole
+
+    def wanted(self, n: int) -> list[Wanted]:
+        """Give a batch of as many members as there are."""
+        of = self.choices
+        return [Wanted(of[i % len(of)], 1, self.extents) for i in range(n)]
+
+    def once(self, n: int, split: Split, before: Sequence[Callable[[], object]] = ()) -> list[int]:
+        """Give the time of each block of a batch.
+
+        Args:
+            n: instances.
+            split: into blocks.
+            before: what to do, untimed, before each block; no more after the last of them.
+        """
+        for first in before[:1]:
+            first()
+        took, begin = [], time.perf_counter_ns()
+        run = self.executor.begin(self.wanted(n), [split] * n, [self.inputs] * n)
+        with run:
+            for _ in range(run.blocks):
+                run.step()
+                if run.block == run.blocks:
+                    run.answers()
+                took.append(time.perf_counter_ns() - begin)
+                if len(took) < len(before):
+                    before[len(took)]()
+                begin = time.perf_counter_ns()
+        return took
+
+    def solo_ns(self, extents: Mapping[str, int] | None = None) -> int:
+        """Give the time of one instance, uncut."""
+        chosen = self.extents if extents is None else extents
+        inputs = self.inputs if extents is None else inputs_of_ones(self.template, extents)
+        begin = time.perf_counter_ns()
+        self.executor.prepare([Wanted(self.choices[0], 1, chosen)]).run([inputs])
+        return time.perf_counter_ns() - begin
+
+
+def _split(
+    run: _Runs, stage_ns: Sequence[float], stages: Stages, machine: Machine, preempt_ns: int
+) -> Split:
+    """Cut a template's stages into even blocks, none longer than wanted."""
+    if not run.whole.blocks:
+        return run.whole
+    solo = low([sum(run.once(1, run.whole)) for _ in range(6)][1:])
+    scale = solo / max(1.0, sum(stage_ns))
+    costs = [round(ns * scale) for ns in stage_ns]
+    if solo <= preempt_ns:
+        return Split(blocks=(Block(0, len(costs), sum(costs)),))
+    lowered, speed = stages.of(run.template), machine.read_bytes_per_ns
+    between = cut_costs(live_bytes(lowered, run.extents), bytes_per_ns=speed)
+    extern = [i for i, stage in enumerate(lowered.stages) if stage.extern is not None]
+    live = live_inside(lowered, run.extents)
+    inside = cut_costs(live, bytes_per_ns=speed, forbidden=extern)
+    (most,) = run.executor.parts(run.wanted(1))
+    made = parted(costs, between, inside, max(1, preempt_ns // 8), most=most)
+    split = in_stages(split_for_latency(made.part_ns, made.cut_ns, preempt_ns), made.parts)
+    return replace(split, note="")
+
+
+def _measured(
+    run: _Runs, stages: Stages, machine: Machine, preempt_ns: int, seconds: float
+) -> TemplateSchedule:
+    lowered = stages.of(run.template)
+    ends = [*lowered.inputs, *lowered.outputs]
+    live = max(live_bytes(lowered, run.extents), default=0)
+    table, spread = _batches(run, preempt_ns, seconds)
+    fixed, off = fit_fixed(_lengths(run))
+    return TemplateSchedule(
+        extents=run.extents,
+        split=run.split,
+        cost=TemplateCost(
+            blocks_ns=table,
+            cut_ns=_cut_ns(run, live / machine.read_bytes_per_ns),
+            max_batch=max(table),
+            bytes_per_instance=run.binding.arena_bytes + int(run.binding.sizes[ends].sum()),
+        ),
+        fixed_percent=fixed,
+        fit_percent=off,
+        spread_percent=spread,
+    )
+
+
+def _batches(
+    run: _Runs, preempt_ns: int, seconds: float
+) -> tuple[dict[int, tuple[int, ...]], tuple[int, ...]]:
+    """Give the time of each block by instances, and how runs of one spread."""
+    found: dict[int, list[list[int]]] = {}
+    n, limit = 1, 0.0
+    while n <= _MOST_BATCH:
+        run.once(n, run.split)  # plans, and meets cold memory
+        found[n] = [run.once(n, run.split)]
+        took = sum(found[n][0])
+        limit = limit or _LONGEST_BATCH * max(took, preempt_ns)
+        if 2 * took > limit:
+            break
+        n *= 2
+    begin = time.monotonic()
+    for rounds in range(_ROUNDS[1]):
+        if rounds >= _ROUNDS[0] and time.monotonic() - begin > seconds:
+            break
+        for instances, times in found.items():
+            times.append(run.once(instances, run.split))
+    rows = {k: [round(low(b)) for b in zip(*times, strict=True)] for k, times in found.items()}
+    for few, more in pairwise(sorted(rows)):  # more instances never take less: that is noise
+        rows[more] = [max(a, b) for a, b in zip(rows[few], rows[more], strict=True)]
+    table = {k: tuple(max(1, ns) for ns in row) or (1,) for k, row in rows.items()}
+    return table, _spread([sum(times) for times in found[1]])
+
+
+def _spread(totals: Sequence[int]) -> tuple[int, ...]:
+    """Give how far median, p80 and p95 are above the 20th percentile, in percent."""
+    base, ordered = max(1.0, low(totals)), sorted(totals)
+    picked = [ordered[len(ordered) * percent // 100] for percent in (50, 80, 95)]
+    return tuple(min(10_000, round(100 * ns / base) - 100) for ns in picked)
+
+
+def _cut_ns(run: _Runs, read_ns: float) -> int:
+    """Give what going on costs after something else went through the caches.
+
+    Weights are cold in both kinds of runs: what differs is what was alive at the cut.
+
+    Args:
+        run: the template.
+        read_ns: what reading all that is alive at a cut takes.
+    """
+    blocks = len(run.split.blocks)
+    if blocks < 2:
+        return 0
+    memory = np.zeros(_EVICT_BYTES // 8)
+    once, each = [], []
+    for _ in range(_CUT_ROUNDS):
+        once.append(sum(run.once(1, run.split, (memory.sum,))))
+        each.append(sum(run.once(1, run.split, (memory.sum,) * blocks)))
+    measured = (low(each) - low(once)) / (blocks - 1)
+    # Noise of whole runs is divided among few cuts; memory read twice bounds what can be true.
+    return round(max(0.0, min(measured, 2 * read_ns + 20_000)))
+
+
+def _lengths(run: _Runs) -> list[tuple[float, float]]:
+    """Give work and time at other extents, in those at the measured ones."""
+    works: list[tuple[float, dict[str, int]]] = []
+    for size in _LENGTHS:
+        extents = extents_near(run.template, size)
+        if extents == run.extents or any(extents == known for _, known in works):
+            continue
+        try:
+            work = run.executor.binding(run.template, extents).instance_ns
+            work /= run.binding.instance_ns
+            if work <= _LONGEST_WORK:
+                run.solo_ns(extents)
+                works.append((work, extents))
+        except FusecError:  # made-up inputs need not fit every length
+            continue
+    times: list[list[int]] = [[] for _ in range(1 + len(works))]
+    for _ in range(_ROUNDS[0] if works else 0):
+        for own, extents in zip(times, [run.extents, *(e for _, e in works)], strict=True):
+            own.append(run.solo_ns(extents))
+    return [
+        (work, low(own) / low(times[0])) for (work, _), own in zip(works, times[1:], strict=True)
+    ]
+
+
+def _together(executor: BlockExecutor, runs: Sequence[_Runs]) -> int:
+    """Give what first blocks of two templates in one program take, in percent of both alone."""
+    near = sorted((r for r in runs if r.split.blocks), key=lambda r: r.split.blocks[0].cost_ns)
+    percents = []
+    for pair in list(pairwise(near))[:: max(1, (len(near) - 1) // _PAIRS)]:
+        ways = ((pair[0],), (pair[1],), pair)
+        times = [[_first_ns(executor, way) for way in ways] for _ in range(_CUT_ROUNDS + 1)][1:]
+        a, b, both = (low(own) for own in zip(*times, strict=True))
+        percents.append(100 * both / (a + b))
+    return max(1, min(1000, round(statistics.median(percents)))) if percents else 100
+
+
+def _first_ns(executor: BlockExecutor, runs: Sequence[_Runs]) -> int:
+    wanted = [run.wanted(1)[0] for run in runs]
+    begin = time.perf_counter_ns()
+    with executor.begin(wanted, [r.split for r in runs], [r.inputs for r in runs]) as run:
+        run.step()
+        return time.perf_counter_ns() - begin

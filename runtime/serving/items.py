@@ -51,7 +51,9 @@ class Kind:
 class Item:
     """One call of one model, with inputs of its own memory."""
 
-    __slots__ = ("addresses", "error", "future", "inputs", "kind", "request", "rows", "value")
+    __slots__ = (
+        "addresses", "error", "future", "inputs", "kind", "request", "rows", "ticket", "value",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -74,6 +76,8 @@ class Item:
         self.inputs, self.addresses = inputs, addresses
         self.rows = 1 if request.rows == 0 else request.rows
         self.future = future
+        self.ticket = -1
+        """Number of the ticket that it is in."""
         self.value: Results | None = None
         self.error: BaseException | None = None
 
@@ -116,6 +120,8 @@ class Ticket:
         """Take the items of one template."""
         self.number = number
         self.items = items
+        for item in items:
+            item.ticket = number
         self.segments: list[Segment] = []
         """Where it runs, from its first launch on."""
 

@@ -92,9 +92,13 @@ class NativeSegment(Segment):
         self._body.enter(self._region, weights, items)
 
     def piece(self) -> Piece | None:
-        """Give the tasks of the next block."""
+        """Give the tasks of the next block, of what is still wanted."""
         pieces = self._body.pieces
-        return pieces[self.block] if pieces else None
+        if not pieces:
+            return None
+        gone = [item.future.gone or item.ticket not in self.tickets for item in self.items]
+        piece = pieces[self.block]
+        return self._body.without(piece, gone) if any(gone) and self.tickets else piece
 
     def finish(self) -> None:
         """Give items their answers."""

@@ -73,6 +73,8 @@ class Body:
             Piece(_based(table, base), cost * cls.instances, program.scratch_bytes, [])
             for table, cost in zip(blocks, costs, strict=True)
         )
+        groups = sorted((g.start, g.stop) for g, _ in program.cohorts)
+        self._group_of = np.repeat(np.arange(len(groups)), [b - a for a, b in groups])
         self._bound: np.ndarray | None = None
         self._held: list[np.ndarray] = []
         self._outputs: list[Memory] = []
@@ -100,6 +102,22 @@ class Body:
         self._outputs = self._ports.enter_outputs(self._words)
         self._tables.settle(region)
 
+    def without(self, piece: Piece, gone: Sequence[bool]) -> Piece:
+        """Give a piece less the work that is for requests that are gone alone.
+
+        Instances that lie in one group with others run on: their tasks are the same.
+
+        Args:
+            piece: of this body.
+            gone: of each request, in the order of the class.
+        """
+        instances = np.repeat(np.array(gone, dtype=bool), np.diff(self._cls.starts))
+        alive = np.bincount(self._group_of, ~instances) > 0
+        table = piece.table
+        first = table.tasks["instance"][table.units["task"]]
+        units = table.units[alive[self._group_of[first]]]
+        return replace(piece, table=replace(table, units=units), alone=[])
+
     def leave(self) -> list[tuple[np.ndarray, ...]]:
         """Give the answers in the order of the class, and let go of inputs and outputs."""
         outputs, self._held, self._outputs = self._outputs, [], []
@@ -126,7 +144,7 @@ class _Bodies:
         self._free.append(body)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class _Own:
     """A member's weights."""
 
@@ -166,7 +184,7 @@ class Shapes:
         self._known: LockedCache[_Bodies] = LockedCache(limit=_MOST_SHAPES)
         self._lists: LockedCache[_List] = LockedCache(limit=_MOST_SHAPES)
         self._own: weakref.WeakKeyDictionary[Choice, _Own] = weakref.WeakKeyDictionary()
-        self._owners: dict[int, bytes] = {}
+        self._owners: weakref.WeakValueDictionary[int, _Own] = weakref.WeakValueDictionary()
         self._sharing: set[str] = set()
         self.asked = self.built = 0
 
@@ -222,16 +240,10 @@ class Shapes:
             addresses = self._weights(choice)
             own = _Own(addresses, addresses.tobytes())
             for address in addresses.tolist():
-                if self._owners.setdefault(address, own.key) != own.key:
+                if self._owners.setdefault(address, own).key != own.key:
                     self._sharing.add(choice.template.key)
             self._own[choice] = own
-            weakref.finalize(choice, self._forget, addresses.tolist())
         return own
-
-    def _forget(self, addresses: Sequence[int]) -> None:
-        """Forget whose addresses these were: they may become somebody else's."""
-        for address in addresses:
-            self._owners.pop(address, None)
 
     def _in_families(
         self, kind: Kind, items: Sequence[Item], own: Sequence["_Own"]

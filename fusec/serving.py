@@ -63,7 +63,6 @@ class Runtime:
         queue_limit: int = 10_000,
         preempt_ms: float = 10.0,
         max_batch: int = 64,
-        profile: Profile | None = None,
         measure_s: float = 0.5,
         log: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -79,8 +78,8 @@ class Runtime:
             preempt_ms: how long a block of one request should take at most. What runs can be
                 stopped within a block as well; blocks are where other requests may join.
             max_batch: rows of one template that may run together.
-            profile: costs of the templates, as a runtime measured them; None measures them now.
-            measure_s: for measuring all templates, about.
+            measure_s: for measuring templates that the plan has no profile of for so many threads
+                as a lane has; see `Plan.profile`.
             log: file for the decisions; `fusec replay` takes it.
 
         Raises:
@@ -94,7 +93,6 @@ class Runtime:
             lanes=lanes,
             preempt_ns=round(preempt_ms * 1e6),
             max_batch=max_batch,
-            profile=profile,
             measure_s=measure_s,
         )
         self._courier = Courier()

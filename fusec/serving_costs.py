@@ -2,12 +2,13 @@
 
     template -> one run alone -> even blocks no longer than wanted -> blocks of 1, 4, 16, ... rows
 
-Measured when a runtime starts, on the team that will run them; where that is not possible, worked
-out roughly. Requests of other extents count as so many instances of those that were measured.
+Taken from the plan, if it was profiled for so many threads; else measured when a runtime starts, on
+the team that will run them; where that is not possible, worked out roughly. Requests of other
+extents count as so many instances of those that were measured.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from fusec.ir.dtypes import NO_NUMPY
 from fusec.ir.errors import FusecError
@@ -28,6 +29,8 @@ from fusec.runtime.request import Choice, Request, Target
 from fusec.runtime.sched.profile import Profile, TemplateCost
 from fusec.runtime.serving.engine import Engine, Team
 from fusec.runtime.serving.items import Kind
+from fusec.runtime.tile.bind import Binding
+from fusec.schedule import Schedule, TemplateSchedule, named
 from fusec.serving_runs import LAUNCH_NS, Runs
 
 __all__ = ["Costs"]
@@ -38,6 +41,18 @@ _GUESSED_NS = 5_000_000
 _ROWS = (1, 4, 16, 64)
 _LONGEST_BATCH = 8
 """A batch takes at most so many times what its template takes alone, or a block should."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """How a template is run, and what its extents change."""
+
+    split: Split | None
+    """None: PyTorch runs it whole."""
+    base_ns: float
+    """Rough cost of an instance at the extents that its costs are of."""
+    fixed: float = 0.0
+    """Share of the time that does not depend on extents."""
 
 
 class Costs:
@@ -57,44 +72,40 @@ class Costs:
         """
         self._engine, self._stages, self._team = engine, stages, team
         self._preempt_ns, self._max_batch = preempt_ns, max_batch
-        self._known: dict[str, tuple[Split | None, float]] = {}
+        self._known: dict[str, _Known] = {}
         self._kinds: LockedCache[Kind] = LockedCache(limit=256)
         self._new: dict[str, TemplateCost] = {}
         self._native: set[str] = set()
         """Names of those that run as native code."""
 
-    def measure(self, members: Iterable[Target], seconds: float, known: Profile | None) -> Profile:
-        """Measure the templates of members.
+    def measure(
+        self, members: Iterable[Target], seconds: float, schedule: Schedule | None
+    ) -> Profile:
+        """Give the costs of the templates of members; what is not known is measured.
 
         Args:
             members: all of a plan.
-            seconds: for all templates together, about.
-            known: costs of some, from before: taken where they have as many blocks.
+            seconds: for measuring, of all templates together, about.
+            schedule: what was measured before and is in the plan.
         """
         by_template: dict[str, list[tuple[Target, Choice]]] = {}
         models = {}
         for target in members:
             for choice in reversed(target.choices):
                 by_template.setdefault(choice.template.key, []).append((target, choice))
-                models[target.name] = name_of(choice.template)
+                models[target.name] = named(choice.template.key)
+        known = {} if schedule is None else schedule.templates
         each = seconds / max(1, len(by_template))
         templates = {
-            name_of(owners[0][1].template): self._measured(owners, each)
-            for owners in by_template.values()
+            named(key): self._stored(owners[0][1].template, known.get(key))
+            or self._measured(owners, each)
+            for key, owners in by_template.items()
         }
-        if known is None:
+        if schedule is not None and known.keys() & by_template.keys():
+            percent = schedule.together_percent
+        else:
             percent = self._together(list(by_template.values()), templates)
-            return Profile(templates=templates, models=models, together_percent=percent)
-        same = {
-            name: cost
-            for name, cost in known.templates.items()
-            if name in templates and cost.n_blocks == templates[name].n_blocks
-        }
-        return Profile(
-            templates={**templates, **same},
-            models=models,
-            together_percent=known.together_percent,
-        )
+        return Profile(templates=templates, models=models, together_percent=percent)
 
     def kind(self, request: Request) -> Kind:
         """Give the kind of a request; a template that is new is looked at, not measured.
@@ -117,20 +128,37 @@ class Costs:
     def _kind(self, template: Template, extents: Mapping[str, int]) -> Kind:
         if template.key not in self._known:
             self._look_at(template)
-        split, base_ns = self._known[template.key]
-        if split is None or self._engine is None:
+        known = self._known[template.key]
+        if known.split is None or self._engine is None:
             return _kind_of(template, None, None, 1.0)
         binding = self._engine.binding(template, extents)
-        return replace(
-            _kind_of(template, split, None, binding.instance_ns / base_ns), binding=binding
-        )
+        work = binding.instance_ns / known.base_ns
+        units = known.fixed + (1 - known.fixed) * work
+        return _kind_of(template, known.split, binding, units)
+
+    def _stored(self, template: Template, schedule: TemplateSchedule | None) -> TemplateCost | None:
+        """Take what was measured before, if it is of these stages."""
+        if schedule is None or self._engine is None or not self._stages.has(template):
+            return None
+        try:
+            schedule.split.stops(len(self._stages.of(template).stages))
+            binding = self._engine.binding(template, schedule.extents)
+        except FusecError:
+            return None
+        self._native.add(named(template.key))
+        fixed = schedule.fixed_percent / 100
+        self._known[template.key] = _Known(schedule.split, binding.instance_ns, fixed)
+        cost = schedule.cost
+        most = min(cost.max_batch, self._max_batch)
+        table = {n: tuple([LAUNCH_NS + ns for ns in row]) for n, row in cost.blocks_ns.items()}
+        return replace(cost, blocks_ns=table, max_batch=most, cut_ns=max(LAUNCH_NS, cost.cut_ns))
 
     def _look_at(self, template: Template) -> None:
         """Work out costs from a rough model of a core."""
         if self._engine is None or not self._stages.has(template):
             self._enter(template, None, 1.0, _whole_cost(_GUESSED_NS))
             return
-        self._native.add(name_of(template))
+        self._native.add(named(template.key))
         extents = extents_of(template)
         binding = self._engine.binding(template, extents)
         blocks = max(1, round(binding.instance_ns / self._preempt_ns))
@@ -143,20 +171,20 @@ class Costs:
     def _enter(
         self, template: Template, split: Split | None, base_ns: float, cost: TemplateCost
     ) -> None:
-        self._new.setdefault(name_of(template), cost)
-        self._known.setdefault(template.key, (split, base_ns))
+        self._new.setdefault(named(template.key), cost)
+        self._known.setdefault(template.key, _Known(split, base_ns))
 
     def _measured(self, owners: Sequence[tuple[Target, Choice]], seconds: float) -> TemplateCost:
         template = owners[0][1].template
         if self._engine is None or not self._stages.has(template):
-            self._known[template.key] = (None, 1.0)
+            self._known[template.key] = _Known(None, 1.0)
             return _whole_cost(_GUESSED_NS)
-        self._native.add(name_of(template))
+        self._native.add(named(template.key))
         try:
             return self._timed(self._engine, template, owners, seconds)
         except FusecError:  # made-up inputs need not be what a model takes
             self._look_at(template)
-            return self._new.pop(name_of(template))
+            return self._new.pop(named(template.key))
 
     def _timed(
         self,
@@ -171,13 +199,13 @@ class Costs:
         guessed = [round(ns) for ns in binding.cost_ns]
         whole = Split(blocks=(Block(0, n, sum(guessed)),) if n else ())
         run = Runs(engine, self._team, owners, extents)
-        kind = replace(_kind_of(template, whole, None, 1.0), binding=binding)
+        kind = _kind_of(template, whole, binding, 1.0)
         (solo,) = run.times(kind, 1, seconds / 8)
         split = whole
         if solo > self._preempt_ns:
             split = self._split(template, extents, run.stages(guessed, solo), True)
         kind = replace(kind, split=split)
-        self._known[template.key] = (split, binding.instance_ns)
+        self._known[template.key] = _Known(split, binding.instance_ns)
         table: dict[int, tuple[int, ...]] = {}
         best = 1
         for rows in _ROWS:
@@ -202,9 +230,9 @@ class Costs:
         kinds = []
         for own in owners:
             template = own[0][1].template
-            cost = costs[name_of(template)]
-            if name_of(template) in self._native and cost.n_blocks == 1:
-                kinds.append((cost.solo_ns, name_of(template), own))
+            cost = costs[named(template.key)]
+            if named(template.key) in self._native and cost.n_blocks == 1:
+                kinds.append((cost.solo_ns, named(template.key), own))
         kinds.sort(key=lambda kind: kind[:2])
         middle = max(0, len(kinds) // 2 - 1)
         pair = kinds[middle : middle + 2]
@@ -265,15 +293,12 @@ class Costs:
         )
 
 
-def name_of(template: Template) -> str:
-    """Give the name of a template in schedules and profiles."""
-    return template.key[:16]
-
-
-def _kind_of(template: Template, split: Split | None, binding: None, units: float) -> Kind:
+def _kind_of(
+    template: Template, split: Split | None, binding: Binding | None, units: float
+) -> Kind:
     plain = not any(spec.dtype in NO_NUMPY for spec in template.outputs)
     return Kind(
-        name=name_of(template),
+        name=named(template.key),
         template=template,
         binding=binding,
         split=split,

@@ -45,7 +45,6 @@ def set_up(
     lanes: int,
     preempt_ns: int,
     max_batch: int,
-    profile: Profile | None,
     measure_s: float,
 ) -> Setup:
     """Make an engine and learn what templates cost.
@@ -55,11 +54,11 @@ def set_up(
         lanes: how many there are.
         preempt_ns: what a block of one instance should take at most.
         max_batch: instances that may run together.
-        profile: costs, if they are known.
-        measure_s: for measuring them, if not.
+        measure_s: for measuring costs that the plan does not have.
 
     Raises:
         ConfigError: there are no models.
+        ArtifactError: the plan's profile is none.
     """
     registry, stages, runner = plan.inside()
     native = plan.executor is Executor.CPU
@@ -72,7 +71,9 @@ def set_up(
     targets = [registry.target(name) for name in plan.members]
     if not targets:
         raise ConfigError("the plan has no models; add one before serving it")
-    measured = costs.measure(targets, measure_s, profile)
+    stored = plan.costs()
+    schedule = None if stored is None else stored.schedule(workers)
+    measured = costs.measure(targets, measure_s, schedule)
     return Setup(
         engine=engine,
         pools=pools,

@@ -13,7 +13,6 @@ from torch import nn
 
 import fusec
 from fusec import ConfigError, Runtime
-from fusec.runtime.sched.profile import Profile
 
 SECONDS = 20
 
@@ -191,17 +190,3 @@ def test_ticks_of_many_threads_do_not_mix(rt: Runtime, plan: fusec.Plan) -> None
     for thread in threads:
         thread.join()
     assert not wrong
-
-
-def test_a_profile_of_before_is_taken(plan: fusec.Plan) -> None:
-    with Runtime(plan, measure_s=0.0) as rt:
-        first = rt.profile()
-    data = first.to_json()
-    for template in data["templates"].values():
-        template["blocks_ns"] = {
-            n: [9 * ns for ns in row] for n, row in template["blocks_ns"].items()
-        }
-    slower = Profile.from_json({**data, "together_percent": 77})
-    with Runtime(plan, measure_s=0.0, profile=slower) as rt:
-        assert rt.profile() == slower
-        assert rt.submit("k1", np.ones((1, 6), np.float32)).result(SECONDS) is not None

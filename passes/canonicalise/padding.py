@@ -85,12 +85,12 @@ def _windows(edit: Edit, node: fx.Node) -> Answer:
     x: fx.Node = given["self"]
     kernel, dilation = given["kernel_size"], given["dilation"]
     (above, left), stride = given["padding"], given["stride"]
-    if above or left:
-        x = edit.emit(aten.constant_pad_nd.default, x, [left, left, above, above])
-    rank = len(shape_of(x))
     if not all(isinstance(d, int) for d in shape_of(x)[-2:]):
         # Windows along an extent that varies would fix it.
         return None
+    if above or left:
+        x = edit.emit(aten.constant_pad_nd.default, x, [left, left, above, above])
+    rank = len(shape_of(x))
     for axis, k, d, s in zip((rank - 2, rank - 1), kernel, dilation, stride, strict=True):
         x = edit.emit(aten.unfold.default, x, axis, d * (k - 1) + 1, s)
         x = edit.emit(aten.slice.Tensor, x, len(shape_of(x)) - 1, 0, None, d)

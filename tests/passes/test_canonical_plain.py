@@ -103,7 +103,9 @@ def test_reflection_of_an_axis_that_varies_is_left_alone() -> None:
     assert "cat" not in operators(program)
 
 
-def test_windows_of_an_axis_that_varies_are_left_alone() -> None:
-    function, others = Function(lambda x: F.unfold(x, 3)), [(torch.randn(2, 6, 4, 5),)]
-    program, _ = checked(function, IMAGE, dynamic={0: {3: Symbol("n", 3, 99)}}, others=others)
+@pytest.mark.parametrize("padding", [0, 1])
+def test_windows_of_axes_that_vary_are_left_alone(padding: int) -> None:
+    function = Function(lambda x: F.unfold(x, 3, padding=padding))
+    others, axes = [(torch.randn(2, 6, 7, 5),)], {2: Symbol("m", 3, 99), 3: Symbol("n", 3, 99)}
+    program, _ = checked(function, IMAGE, dynamic={0: axes}, others=others)
     assert "im2col" in operators(program)

@@ -101,6 +101,8 @@ class Profile:
         ]
         for key, template in self.templates.items():
             lines += ["", _head(key, template), *_table(template)]
+        for schedule in self.schedules:
+            lines += ["", str(schedule)]
         return "\n".join(lines)
 
 

@@ -78,6 +78,20 @@ class Schedule:
         templates = {named(k): t.cost for k, t in self.templates.items() if named(k) in wanted}
         return Profile(templates=templates, models=used, together_percent=self.together_percent)
 
+    def __str__(self) -> str:
+        lines = [f"on {self.threads} thread{'s' * (self.threads > 1)}, ms by rows together:"]
+        for key, template in self.templates.items():
+            cost = template.cost
+            times = [f"{n}: {cost.left_ns(0, n) / 1e6:.3g}" for n in sorted(cost.blocks_ns)]
+            blocks = f"{cost.n_blocks} block{'s' * (cost.n_blocks > 1)}"
+            longest = max(cost.blocks_ns[1]) / 1e6
+            lines.append(
+                f"  template {key[:12]}, {blocks} of at most {longest:.3g} ms: {', '.join(times)}"
+            )
+        if len(self.templates) > 1:
+            lines.append(f"  two templates together: {self.together_percent} % of both alone")
+        return "\n".join(lines)
+
     def to_json(self) -> dict[str, Any]:
         """Give the schedule as JSON data."""
         costs = Profile(

@@ -49,6 +49,10 @@ _LONGEST_WORK = 5.0
 """Lengths with more work than so many measured ones are not tried."""
 _EVICT_BYTES = 32 << 20
 _PAIRS = 3
+_PAIR_ROUNDS: Final = (6, 100)
+_PAIR_SECONDS = 0.2
+_UNLIKE = 8
+"""Of two templates, the longer takes at most so many times what the other takes."""
 
 
 def measure_schedule(
@@ -286,15 +290,25 @@ def _lengths(run: _Runs) -> list[tuple[float, float]]:
 
 
 def _together(executor: BlockExecutor, runs: Sequence[_Runs]) -> int:
-    """Give what first blocks of two templates in one program take, in percent of both alone."""
+    """Give what first blocks of two templates in one program take, in percent of both alone.
+
+    Only where neither is lost beside the other; without such a pair nothing is known to be saved.
+    """
     near = sorted((r for r in runs if r.split.blocks), key=lambda r: r.split.blocks[0].cost_ns)
     percents = []
-    for pair in list(pairwise(near))[:: max(1, (len(near) - 1) // _PAIRS)]:
-        ways = ((pair[0],), (pair[1],), pair)
-        times = [[_first_ns(executor, way) for way in ways] for _ in range(_CUT_ROUNDS + 1)][1:]
-        a, b, both = (low(own) for own in zip(*times, strict=True))
-        percents.append(100 * both / (a + b))
-    return max(1, min(1000, round(statistics.median(percents)))) if percents else 100
+    for small, large in list(pairwise(near))[:: max(1, (len(near) - 1) // _PAIRS)]:
+        ways = ((small,), (large,), (small, large))
+        times: list[list[int]] = []
+        begin = time.monotonic()
+        while len(times) < _PAIR_ROUNDS[0] or (
+            len(times) < _PAIR_ROUNDS[1] and time.monotonic() - begin < _PAIR_SECONDS
+        ):
+            times.append([_first_ns(executor, way) for way in ways])
+        a, b, both = (low(own) for own in zip(*times[1:], strict=True))
+        if max(a, b) <= _UNLIKE * min(a, b):
+            # Nothing ends before the longer of them has: less is noise.
+            percents.append(100 * max(both, a, b) / (a + b))
+    return min(1000, round(statistics.median(percents))) if percents else 100
 
 
 def _first_ns(executor: BlockExecutor, runs: Sequence[_Runs]) -> int:

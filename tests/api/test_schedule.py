@@ -248,3 +248,13 @@ def test_what_has_no_stages_has_a_schedule() -> None:
     (schedule, *_) = profile_plan(registry.data(), stages, seconds=0.01).schedules
     for template in schedule.templates.values():
         assert template.cost.n_blocks == 1
+
+
+def test_a_schedule_is_shown_by_rows() -> None:
+    costs = {1: (2_000_000, 1_000_000), 8: (4_000_000, 2_000_000)}
+    split = Split(blocks=(Block(0, 1, 2), Block(1, 2, 1)))
+    template = TemplateSchedule(extents={}, split=split, cost=TemplateCost(blocks_ns=costs))
+    shown = str(Schedule(threads=2, templates={"t": template, "u": template}, together_percent=90))
+    assert "on 2 threads" in shown
+    assert "template t, 2 blocks of at most 2 ms: 1: 3, 8: 6" in shown
+    assert "two templates together: 90 %" in shown

@@ -141,6 +141,13 @@ def test_a_device_part_that_lies_is_refused(
     refused(resealed(whole, change), tmp_path / "a.fusec")
 
 
+def test_a_number_in_the_file_does_not_decide_how_much_memory_a_check_takes(
+    whole: bytes, tmp_path: Path
+) -> None:
+    bad = resealed(whole, set_field("hidden", 1 << 24))
+    assert "hidden parameters" in refused(bad, tmp_path / "a.fusec")
+
+
 def test_an_unchanged_part_resealed_is_read(whole: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.fusec").write_bytes(resealed(whole, lambda device: None))
     assert read_plan_file(tmp_path / "a.fusec").device == BOTH

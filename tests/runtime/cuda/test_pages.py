@@ -191,6 +191,13 @@ def test_pages_that_come_back_are_those_needed_latest() -> None:
     assert run.moves[0].evict == (1,)
 
 
+def test_a_page_that_the_stage_needs_stays_though_it_is_the_last_to_need_it() -> None:
+    needed = [frozenset({0, 2}), frozenset({0, 1}), frozenset({2})]
+    run = plan_run(table_of([10] * 3), Residency.empty(), needed, 20)
+    assert isinstance(run, Run)
+    assert [moves.evict for moves in run.moves] == [(), (2,), (0,)]
+
+
 def test_pages_of_runs_that_go_on_stay() -> None:
     table = table_of([10] * 3)
     first = plan_run(table, Residency.empty(), [frozenset({0, 1})], 20)

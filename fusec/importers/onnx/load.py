@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 
 from fusec.importers.onnx.external import Reader, tensors_of
 from fusec.importers.onnx.graph import Graph, Unknown

@@ -1,8 +1,8 @@
 """Checks that names in a file are text: protobuf hands over broken UTF-8 as bytes."""
 
 import onnx
-from google.protobuf.descriptor import FieldDescriptor as Field  # type: ignore[import-untyped]
-from google.protobuf.message import Message  # type: ignore[import-untyped]
+from google.protobuf.descriptor import FieldDescriptor as Field
+from google.protobuf.message import Message
 
 from fusec.ir.errors import ConfigError
 

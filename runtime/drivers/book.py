@@ -168,6 +168,11 @@ class Book:
             self.free_bytes += profile[request.template].bytes_per_instance * request.rows
         self._ended.append((outcome, self.tasks.pop(request.id)))
 
+    @property
+    def unsettled(self) -> int:
+        """How many calls have ended since `ended` was asked."""
+        return sum(task.size for _, task in self._ended)
+
     def ended(self) -> list[tuple[Outcome, Task]]:
         """Give what ended since this was asked before."""
         ended, self._ended = self._ended, []

@@ -107,7 +107,7 @@ class RealDriver:
         return port is not None
 
     def turn(self, now_ns: int, events: Iterable[Event]) -> int | None:
-        """Take what happened, ask the policy, do what it says.
+        """Take what happened, ask the policy, do what it says. Then `settle`.
 
         Args:
             now_ns: the time; never earlier than that of the turn before.
@@ -134,13 +134,23 @@ class RealDriver:
         while self._wakes and self._wakes[0] <= now_ns:
             heapq.heappop(self._wakes)
             news.ask = True
+        if not self._book.queued:  # nobody waits for what is decided now: answers come first
+            self.settle()
         if news.ask or news.arrived:
             costs, self._costs = self._costs, {}
             self._decide(now_ns, news.change(costs.values()))
-        for outcome, task in self._book.ended():
-            self._watch.ended(outcome, task)
         times = [*self._wakes[:1], self._book.next_deadline_ns]
         return min((at for at in times if at is not None), default=None)
+
+    @property
+    def unsettled(self) -> int:
+        """How many calls have ended whose watcher does not know it yet."""
+        return self._book.unsettled
+
+    def settle(self) -> None:
+        """Tell the watcher who ended. To be done soon after each turn."""
+        for outcome, task in self._book.ended():
+            self._watch.ended(outcome, task)
 
     def _arrive(self, now: int, arrival: Arrival, news: News) -> None:
         request = arrival.request

@@ -72,7 +72,7 @@ class Watch(Protocol):
         """Say that a lane is free again; who ran, and how many rows could have."""
 
     def ended(self, outcome: Outcome, task: Task) -> None:
-        """Say that a request ended. The lanes have their next work by then."""
+        """Say that a request ended. Where others wait, the lanes have their next work by then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,8 @@ class World:
     def turn(self, *events: Event) -> None:
         """Turn the driver at the present time."""
         self.wake = self.driver.turn(self.now, events)
+        self.driver.settle()
+        assert self.driver.unsettled == 0
         assert self.wake is None or self.wake > self.now
 
     def run(self, requests: Sequence[Request], cancels: Sequence[tuple[int, int]] = ()) -> Run:

@@ -40,6 +40,9 @@ _PRODUCT_SINGLE = (
 )
 """Float32: fused multiply-adds."""
 
+_PRODUCT_DOUBLE = (_product(32, 32, 16, 4, 2), _product(16, 16, 16, 4, 2))
+"""Float64."""
+
 _PRODUCT_HALF = (
     _product(64, 64, 64, 4, 3),
     _product(16, 64, 64, 4, 4),
@@ -80,7 +83,12 @@ _KERNELS: Mapping[str, tuple[Config, ...]] = {
 }
 """Kernels whose configurations depend on nothing."""
 
-_PRODUCTS = frozenset({"gemm"})
+_ATTENTION = tuple(
+    Config(blocks=(("BLOCK_M", m), ("BLOCK_T", 32)), warps=4, stages=2) for m in (64, 16)
+)
+"""The block of keys decides where sums are rescaled."""
+
+_PRODUCTS = frozenset({"gemm", "matmul"})
 
 
 def configs_of(kernel: str, arch: int, constants: Mapping[str, int | str]) -> tuple[Config, ...]:
@@ -99,8 +107,13 @@ def configs_of(kernel: str, arch: int, constants: Mapping[str, int | str]) -> tu
         raise ConfigError(f"grouped kernels have no configurations for sm_{arch}; known: {known}")
     if "WIDTH" in constants:
         return _ROWS[str(constants["WIDTH"])]
+    if kernel == "attention":
+        # 16 rows would not take `wgmma`.
+        return _ATTENTION[:1] if arch == 90 and constants["X_DTYPE"] != "float32" else _ATTENTION
     if kernel not in _PRODUCTS:
         return _KERNELS[kernel]
+    if constants["A_DTYPE"] == "float64":
+        return _PRODUCT_DOUBLE
     single = "float32" in (constants["A_DTYPE"], constants["B_DTYPE"])
     if single:
         return _PRODUCT_SINGLE

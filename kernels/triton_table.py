@@ -92,6 +92,23 @@ KERNELS: Mapping[str, GroupedKernel] = {
         function="scan",
         parameters=("WORDS", "X_DTYPE", "POINT", "BLOCK_M"),
     ),
+    "matmul": GroupedKernel(
+        module="fusec.kernels.matmul.triton",
+        function="matmul",
+        parameters=(
+            *("WORDS", "A_DTYPE", "A_ALIGNED", "B_DTYPE", "B_ALIGNED", "B_NEAR", "K_MULTIPLE"),
+            *("N_MULTIPLE", "BIAS", "POINT", "PRECISION", "WIDEN"),
+            *("BLOCK_M", "BLOCK_N", "BLOCK_K"),
+        ),
+    ),
+    "attention": GroupedKernel(
+        module="fusec.kernels.attention.triton",
+        function="attention",
+        parameters=(
+            *("WORDS", "X_DTYPE", "Q_ALIGNED", "K_ALIGNED", "V_ALIGNED", "MASK", "CAUSAL"),
+            *("POINT", "BLOCK_D", "BLOCK_E", "PRECISION", "WIDEN", "BLOCK_M", "BLOCK_T"),
+        ),
+    ),
 }
 """By name."""
 
@@ -99,7 +116,7 @@ GROUPED_OPS: Mapping[TileOp, str] = {
     op: f"{TILE_OPS[op].package}.grouped"
     for op in (
         *(TileOp.GEMM, TileOp.POINTWISE, TileOp.COPY),
-        *(TileOp.SOFTMAX, TileOp.NORM, TileOp.REDUCE),
+        *(TileOp.SOFTMAX, TileOp.NORM, TileOp.REDUCE, TileOp.MATMUL, TileOp.ATTENTION),
     )
 }
 """Operation -> the module whose `grouped` spells its stages."""

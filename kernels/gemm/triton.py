@@ -78,6 +78,7 @@ def products(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    SUM: tl.constexpr = tl.float32,
 ):
     """Add up products over k, in chunks, each one chain in order; chunks in order.
 
@@ -93,10 +94,11 @@ def products(
         BLOCK_M: rows.
         BLOCK_N: columns.
         BLOCK_K: steps of k at a time; divides the chunk.
+        SUM: type of the sums.
     """
-    total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    total = tl.zeros((BLOCK_M, BLOCK_N), SUM)
     for first in range(0, k, CHUNK):
-        part = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+        part = tl.zeros((BLOCK_M, BLOCK_N), SUM)
         for start in range(first, tl.minimum(first + CHUNK, k), BLOCK_K):
             steps = start + tl.arange(0, BLOCK_K)
             x = tl.load(a_rows + steps[None, :], mask=row_mask & (steps < k)[None, :], other=0)
@@ -105,7 +107,7 @@ def products(
                 mask=(steps < k)[:, None] & column_mask,
                 other=0,
             )
-            if WIDEN or x.dtype != y.dtype:
+            if (WIDEN and tl.float32 == SUM) or x.dtype != y.dtype:
                 part = tl.dot(
                     x.to(tl.float32),
                     y.to(tl.float32),
@@ -114,6 +116,6 @@ def products(
                     out_dtype=tl.float32,
                 )
             else:
-                part = tl.dot(x, y, part, input_precision=PRECISION, out_dtype=tl.float32)
+                part = tl.dot(x, y, part, input_precision=PRECISION, out_dtype=SUM)
         total += part
     return total

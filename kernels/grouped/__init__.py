@@ -2,7 +2,7 @@
 
     table    int64 [rows, words]  a row for each instance, or for several that lie as one:
                                   addresses, extents, strides, as the `grouped` module documents
-    tiles    int32 [count, 4]     row of the table, block of its rows, block of its columns, 0
+    tiles    int32 [count, 4]     row of the table, block of its rows, of its columns, layer
     count    int32 [1]            how many tiles; programs walk over them in steps of the grid
     status   int32 [1]            what a kernel reports of bad data
 

@@ -18,6 +18,7 @@ class Bound:
     words: np.ndarray[tuple[int], np.dtype[np.int64]]
     row_blocks: int
     column_blocks: int
+    layers: int
 
 
 def bind(
@@ -50,7 +51,12 @@ def bind(
         words[stage.joins] *= instances
     rows = value(stage.rows, symbols) * instances
     columns = value(stage.columns, symbols)
-    return Bound(words=words, row_blocks=-(-rows // block_m), column_blocks=-(-columns // block_n))
+    return Bound(
+        words=words,
+        row_blocks=-(-rows // block_m),
+        column_blocks=-(-columns // block_n),
+        layers=value(stage.layers, symbols),
+    )
 
 
 def tiles_of(rows: Sequence[Bound]) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
@@ -58,13 +64,16 @@ def tiles_of(rows: Sequence[Bound]) -> np.ndarray[tuple[int, int], np.dtype[np.i
 
     Neighbours read the same columns of a weight, which are then in the cache.
     """
-    blocks = np.array([(row.row_blocks, row.column_blocks) for row in rows], np.int64)
-    counts = blocks.prod(axis=1) if len(rows) else np.zeros(0, np.int64)
+    blocks = np.array(
+        [(row.row_blocks, row.column_blocks, row.layers) for row in rows], np.int64
+    ).reshape(-1, 3)
+    counts = blocks.prod(axis=1)
     owner = np.repeat(np.arange(len(rows)), counts)
     number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    height = blocks[owner, 0] if len(rows) else number
-    tiles = np.zeros((len(owner), 4), np.int32)
+    height, width = blocks[owner, 0], blocks[owner, 1]
+    tiles = np.empty((len(owner), 4), np.int32)
     tiles[:, 0] = owner
     tiles[:, 1] = number % height
-    tiles[:, 2] = number // height
+    tiles[:, 2] = number // height % width
+    tiles[:, 3] = number // height // width
     return tiles

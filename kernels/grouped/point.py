@@ -10,7 +10,16 @@ import triton.language as tl
 from fusec.kernels.grouped.extremes import round_bf16
 from fusec.kernels.grouped.steps import function_of
 
-__all__ = ["finish", "memory_type", "pointer", "tile_at", "vector", "view_offset", "widened"]
+__all__ = [
+    "finish",
+    "layer_at",
+    "memory_type",
+    "pointer",
+    "tile_at",
+    "vector",
+    "view_offset",
+    "widened",
+]
 
 
 @triton.constexpr_function
@@ -122,6 +131,12 @@ def tile_at(table, tiles, at, WORDS: tl.constexpr):
     """Give a tile's row of the table, its block of rows and its block of columns."""
     row = tl.load(tiles + at * 4).to(tl.int64)
     return table + row * WORDS, tl.load(tiles + at * 4 + 1), tl.load(tiles + at * 4 + 2)
+
+
+@triton.jit
+def layer_at(tiles, at):
+    """Give a tile's layer."""
+    return tl.load(tiles + at * 4 + 3)
 
 
 @triton.jit

@@ -43,6 +43,8 @@ class Grouped:
     """What tiles cut in blocks of the configuration's `BLOCK_M`."""
     columns: Extent
     """What tiles cut in blocks of `BLOCK_N`, if the configuration has one; else each is a tile."""
+    layers: Extent = 1
+    """How often all those tiles are there: the fourth number of a tile."""
     joins: int = -1
     """Number of the word that counts rows, where rows of further instances with equal weights
     follow without a gap: instances are then one row of the table. -1 where they do not."""

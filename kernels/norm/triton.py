@@ -42,14 +42,14 @@ def norm(
             sums = tl.zeros((BLOCK_M, BLOCK_R), tl.float32)
             for first in range(0, n, BLOCK_R):
                 mask = live & (first + lanes < n)
-                frame, unused = _frame(KIND, rows, first + lanes, groups, inner, n)
+                frame, _unused = _frame(KIND, rows, first + lanes, groups, inner, n)
                 place = x + view_offset(words, 8, True, frame)
                 sums += widened(tl.load(place, mask=mask, other=0), X_DTYPE)
             mean = tl.div_rn(tl.sum(sums, axis=1)[:, None], n.to(tl.float32))
         sums = tl.zeros((BLOCK_M, BLOCK_R), tl.float32)
         for first in range(0, n, BLOCK_R):
             mask = live & (first + lanes < n)
-            frame, unused = _frame(KIND, rows, first + lanes, groups, inner, n)
+            frame, _unused = _frame(KIND, rows, first + lanes, groups, inner, n)
             place = x + view_offset(words, 8, True, frame)
             value = widened(tl.load(place, mask=mask, other=0), X_DTYPE) - mean
             value = tl.where(mask, value, 0.0)

@@ -24,8 +24,8 @@ __all__ = ["POINT", "grouped"]
 POINT = 9
 
 
-def grouped(stage: Stage, buffers: Sequence[Buffer]) -> Grouped:
-    """Spell a reduction for its grouped kernel.
+def grouped(stage: Stage, buffers: Sequence[Buffer]) -> Grouped | None:
+    """Spell a reduction for its grouped kernel; None for those that sort, which have none.
 
     Args:
         stage: of op `reduce`.
@@ -34,6 +34,8 @@ def grouped(stage: Stage, buffers: Sequence[Buffer]) -> Grouped:
     form, kind = stage.attr("form"), stage.attr("kind")
     correction = dict(stage.attrs).get("correction", 0.0)
     assert isinstance(form, str) and isinstance(kind, str) and isinstance(correction, float)
+    if form == "sort":
+        return None
     x = as_rows(stage.reads[0], buffers)
     if form == "scan":
         return _scan(stage, buffers)

@@ -6,7 +6,7 @@ output         results in signature order, then guard operands
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -145,11 +145,22 @@ def _fake_result(target: Callable[..., object], args: Any, kwargs: Any) -> objec
     """Compute a call's fake value.
 
     A reshape to known sizes is answered from the sizes: proving that a symbolic view is possible
-    takes sympy seconds on extents behind many strided convolutions.
+    takes sympy seconds on extents behind many strided convolutions. A padding is answered from its
+    numbers: torch's fake one takes all extents for those of the example.
     """
+    if target is torch.ops.aten.constant_pad_nd.default:
+        return args[0].new_empty(_padded(args[0].shape, args[1]))
     if target in _RESHAPES and not kwargs and all(_is_size(d) for d in args[1]):
         return args[0].new_empty(args[1])
     return target(*args, **kwargs)
+
+
+def _padded(shape: Sequence[Any], pads: Sequence[Any]) -> list[Any]:
+    """Give a shape with what is put before and behind its last axes, the last one first."""
+    padded = list(shape)
+    for i in range(len(pads) // 2):
+        padded[-1 - i] = padded[-1 - i] + pads[2 * i] + pads[2 * i + 1]
+    return padded
 
 
 _RESHAPES = (torch.ops.aten.reshape.default, torch.ops.aten.view.default)

@@ -45,8 +45,9 @@ def test_batch_norm_folds_before() -> None:
 def test_extents_that_vary() -> None:
     block = nn.Sequential(nn.Conv3d(4, 5, 3, padding=1), nn.MaxPool3d(2))
     others = [(torch.randn(2, 4, 6, 7, w),) for w in (2, 11)]
-    program, _ = checked(block, X, dynamic={0: {4: Symbol("w", 2, 20)}}, others=others)
-    assert "unfold" in operators(program)
+    for axes in ({4: Symbol("w", 2, 20)}, {3: Symbol("h", 2, 20), 4: Symbol("w", 2, 20)}):
+        program, _ = checked(block, X, dynamic={0: axes}, others=others)
+        assert "unfold" in operators(program)
     others = [(torch.randn(2, 4, d, 7, 8),) for d in (2, 11)]
     program, _ = checked(block, X, dynamic={0: {2: Symbol("d", 2, 20)}}, others=others)
     assert "unfold" not in operators(program)

@@ -51,3 +51,7 @@ def test_axis_that_varies() -> None:
         Function(lambda x: x.sort(1)), X, expect={TileOp.REDUCE},
         dynamic={0: {1: Symbol("n", 1, 99)}}, others=others,
     )  # fmt: skip
+    check_lowered(
+        Function(lambda x: x.argmax(1)), WHOLE, expect={TileOp.REDUCE},
+        dynamic={0: {1: Symbol("n", 1, 99)}}, others=[(WHOLE[:, :n],) for n in (1, 3)],
+    )  # fmt: skip

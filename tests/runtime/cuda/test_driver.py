@@ -1,13 +1,12 @@
 """The driver's layer against a driver of a test's: calls, errors, and what outlives what."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from fusec_testing.cubins import example_device
-from fusec_testing.fake_cuda import OUT_OF_MEMORY, FakeLibrary
+from fusec_testing.fake_cuda import OUT_OF_MEMORY, FakeLibrary, kernel_of
 
 from fusec.ir.errors import (
     ArtifactError,
@@ -19,25 +18,10 @@ from fusec.ir.errors import (
 from fusec.runtime.cuda.context import Context, open_context
 from fusec.runtime.cuda.library import Driver, OutOfDeviceMemory, load_driver
 from fusec.runtime.cuda.memory import DeviceMemory, HostMemory, copy, download, fill, upload
-from fusec.runtime.cuda.module import Function, Launch, Module, load_kernels
+from fusec.runtime.cuda.module import Launch, Module, load_kernels
 from fusec.runtime.cuda.stream import Event, Stream
 
 CODE = example_device()
-
-
-@pytest.fixture
-def fake() -> FakeLibrary:
-    return FakeLibrary()
-
-
-@pytest.fixture
-def context(fake: FakeLibrary) -> Iterator[Context]:
-    yield open_context(Driver(fake))
-    assert fake.faults == []
-
-
-def kernel_of(context: Context) -> Function:
-    return next(iter(load_kernels(context, CODE).values()))
 
 
 def test_a_machine_without_a_driver_is_told() -> None:

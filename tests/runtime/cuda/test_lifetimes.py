@@ -1,11 +1,9 @@
 """Graphs, and what outlives what, against a driver of a test's."""
 
 import threading
-from collections.abc import Iterator
 
 import pytest
-from fusec_testing.cubins import example_device
-from fusec_testing.fake_cuda import BROKEN, INVALID, FakeLibrary
+from fusec_testing.fake_cuda import BROKEN, INVALID, FakeLibrary, kernel_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,25 +15,8 @@ from fusec.runtime.cuda.context import Context, open_context
 from fusec.runtime.cuda.graph import Graph, capture
 from fusec.runtime.cuda.library import Driver
 from fusec.runtime.cuda.memory import DeviceMemory, HostMemory, fill, upload
-from fusec.runtime.cuda.module import Function, Launch, Module, load_kernels
+from fusec.runtime.cuda.module import Function, Launch, Module
 from fusec.runtime.cuda.stream import Stream
-
-CODE = example_device()
-
-
-@pytest.fixture
-def fake() -> FakeLibrary:
-    return FakeLibrary()
-
-
-@pytest.fixture
-def context(fake: FakeLibrary) -> Iterator[Context]:
-    yield open_context(Driver(fake))
-    assert fake.faults == []
-
-
-def kernel_of(context: Context) -> Function:
-    return next(iter(load_kernels(context, CODE).values()))
 
 
 def recorded(stream: Stream, kernel: Function, block: DeviceMemory) -> Graph:

@@ -10,9 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from fusec.runtime.cuda.library import FUNCTIONS, NOT_READY
+from fusec_testing.cubins import example_device
 
-__all__ = ["FakeLibrary"]
+from fusec.runtime.cuda.context import Context
+from fusec.runtime.cuda.library import FUNCTIONS, NOT_READY
+from fusec.runtime.cuda.module import Function, load_kernels
+
+__all__ = ["FakeLibrary", "kernel_of"]
 
 Clock = dict[int, int]
 OK, OUT_OF_MEMORY, INVALID, CAPTURING, BROKEN = 0, 2, 1, 900, 901
@@ -314,6 +318,11 @@ class FakeLibrary:
     def _fault(self, text: str, code: int) -> int:
         self.faults.append(text)
         return code
+
+
+def kernel_of(context: Context) -> Function:
+    """Load the example's code; give its first kernel: two addresses, a number, one hidden."""
+    return next(iter(load_kernels(context, example_device()).values()))
 
 
 def _plain(argument: Any) -> Any:

@@ -27,7 +27,7 @@ class News:
         self.finished: list[int] = []
         self.ran: list[Ran] = []
         self.ask = False
-        """Whether the policy has to hear of it."""
+        """Whether the policy has to hear of it at once."""
 
     def change(self, costs: Iterable[NewCost]) -> Change:
         """Give all of it as the policy is told."""

@@ -17,7 +17,8 @@ class Busy:
     """One launch in progress."""
 
     __slots__ = (
-        "dues", "entries", "launch", "overhead_ns", "port", "start_ns", "stopping", "work",
+        "dues", "entries", "finish_ns", "launch", "overhead_ns", "port", "start_ns", "stopping",
+        "work",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +56,9 @@ class Busy:
             min(self.dues),
             can_retreat and not launch.pack.beside,
         )
+        rows, cost = sum(e.request.rows for e in entries[0]), profile[launch.pack.template]
+        self.finish_ns = self.work.ends_ns[-1] + cost.left_ns(launch.until_block, rows)
+        """When the pack is expected to be done, blocks to come included."""
 
     @property
     def place(self) -> int:
@@ -104,8 +108,9 @@ def lane_to_stop(
         now_ns: the time.
 
     Returns:
-        Of those that can stop in time and run nothing that is due before, the one whose block ends
-        last; None if one is free or will be in time, or has been told to stop already.
+        Of those that can stop in time and run nothing that is due before or would be late for it,
+        the one whose block ends last; None if one is free or will be in time, or has been told to
+        stop already.
     """
     best: LanePort | None = None
     best_end = 0
@@ -116,8 +121,11 @@ def lane_to_stop(
         if max(end, now_ns) + takes_ns <= due_ns:
             return None
         soon = busy.port.retreat_ns if busy.work.can_retreat else None
-        able = soon is not None and now_ns + soon + takes_ns <= due_ns
-        if able and due_ns < busy.work.least_due_ns and end >= best_end:
+        if soon is None or now_ns + soon + takes_ns > due_ns:
+            continue
+        first, finish = busy.work.least_due_ns, busy.finish_ns
+        harmless = finish + takes_ns + soon <= first or finish > first
+        if due_ns < first and harmless and end >= best_end:
             best, best_end = busy.port, end
     return best
 

@@ -63,6 +63,8 @@ class RealDriver:
         self._lanes = [LaneState(port) for port in lanes]
         self._book = Book(queue_limit, memory_bytes)
         self._wakes: list[int] = []
+        self._news = News()
+        """What the policy has yet to hear. That something ended can wait until somebody waits."""
         self._costs: dict[str, NewCost] = {}
         """That the next decision brings into the profile."""
 
@@ -119,7 +121,7 @@ class RealDriver:
         Raises:
             VerifyError: the policy broke a rule.
         """
-        news, given = News(), list(events)
+        news, given = self._news, list(events)
         for end in (e for e in given if isinstance(e, Ended)):
             self._end(now_ns, end, news)
         for arrival in (e for e in given if isinstance(e, Arrival)):
@@ -134,10 +136,8 @@ class RealDriver:
         while self._wakes and self._wakes[0] <= now_ns:
             heapq.heappop(self._wakes)
             news.ask = True
-        if not self._book.queued:  # nobody waits for what is decided now: answers come first
-            self.settle()
-        if news.ask or news.arrived:
-            costs, self._costs = self._costs, {}
+        if news.ask or news.arrived or (news.finished and self._book.queued):
+            self._news, costs, self._costs = News(), self._costs, {}
             self._decide(now_ns, news.change(costs.values()))
         times = [*self._wakes[:1], self._book.next_deadline_ns]
         return min((at for at in times if at is not None), default=None)
@@ -196,7 +196,6 @@ class RealDriver:
         if busy is None:
             raise VerifyError(f"{end}, but the lane was free")
         self._tell(now, busy, end, news)
-        news.ask = True
         for pack, part in zip(busy.launch.pack.parts, busy.entries, strict=True):
             place = pack.next_block + end.blocks
             cost = self.profile[pack.template]
@@ -217,6 +216,7 @@ class RealDriver:
                     rows = sum(e.request.rows for e in part)
                     most = cost.span_ns(place, place + 1, rows) - 1
                     done_ns = max(1, min(before + end.took_ns[-1], most))
+                news.ask = True
                 news.stopped.append(Stopped(Pack(pack.template, tuple(stay), place), done_ns))
 
     def _tell(self, now: int, busy: Busy, end: Ended, news: News) -> None:

@@ -305,6 +305,7 @@ def test_whoever_would_be_late_stops_what_runs_before_the_driver_hears_of_it(pol
         ("slack", 200.0, None),  # in time anyway
         ("slack", 1.1, None),  # late even so
         ("slack", 3.0, 2.0),  # what runs is due before
+        ("slack", 3.0, 100.5),  # what runs would be late for it
         ("fifo", 3.0, None),  # such a policy stops nothing
     ],
 )

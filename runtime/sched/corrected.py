@@ -7,12 +7,15 @@ the decider keeps the `Correction` and shows policies its profile. What was meas
 so a replay comes to the same corrections, and so to the same decisions.
 
     ratio    measured / stated, of a launch; stated is what the plan's profile says
-    factor   median of a template's last 15 ratios and one of 1, between 1/8 and 8
+    window   the last 15 ratios of a template with 1, 2 to 3, 4 to 7, ... instances
+    factor   median of a window and of what was believed before it began, between 1/8 and 8
     left_ns  stated left_ns x factor
 
 One launch that somebody disturbed moves nothing once there are a few; a machine that is slower than
-the one that was profiled is believed after two launches. Launches beside busy lanes share memory
-and caches with them: they have a window of their own, and who has none there takes the other's.
+the one that was profiled is believed after two launches. What every launch costs, however few run,
+is much for one and little for many: so batches of other sizes have windows of their own; who has
+none takes that of the size nearest to it. Launches beside busy lanes share memory and caches with
+them: they have windows of their own, too.
 
 Ranks and due times are by stated costs (`Profile.stated`): they must not move while a request
 waits, or the order would have to be made anew with each launch.
@@ -20,7 +23,7 @@ waits, or the order would have to be made anew with each launch.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 from fusec.ir.errors import VerifyError
 from fusec.runtime.sched.profile import Profile, TemplateCost
@@ -32,42 +35,60 @@ _WINDOW = 15
 _ONE = 1024
 """A ratio of one: ratios are whole numbers, so that a replay is exact."""
 _CLAMP = 8
-_KEPT = 1024
+_KEPT = 256
 """Prediction errors that are remembered."""
 
-Window = tuple[int, ...]
+Place = tuple[bool, int]
+"""Company, and bits of the number of instances."""
+
+
+class _Window(NamedTuple):
+    """The last ratios, oldest first."""
+
+    prior: int
+    """What was believed before the first of them."""
+    ratios: tuple[int, ...] = ()
+    median: int = 0
+
+    def pushed(self, ratio: int) -> "_Window":
+        """Give the window with one ratio more."""
+        ratios = (*self.ratios[-_WINDOW + 1 :], ratio)
+        values = sorted((*ratios, self.prior))
+        n = len(values)  # of two in the middle, their mean
+        return _Window(self.prior, ratios, (values[(n - 1) // 2] + values[n // 2]) // 2)
 
 
 class _Cost(TemplateCost):
-    """Costs times a factor. Shares its tables with the stated costs."""
+    """Costs times factors. Shares its tables with the stated costs."""
 
-    __slots__ = ("_factor",)
-    _factor: int
+    __slots__ = ("_factors",)
+    _factors: tuple[int, ...]
+    """By bits of the number of instances."""
 
     @classmethod
-    def of(cls, stated: TemplateCost, factor: int) -> Self:
+    def of(cls, stated: TemplateCost, factors: tuple[int, ...]) -> Self:
         """Scale costs; nothing is computed before it is asked for."""
         made = object.__new__(cls)
         for name in ("blocks_ns", "cut_ns", "max_batch", "bytes_per_instance", "_left"):
             object.__setattr__(made, name, getattr(stated, name))
-        object.__setattr__(made, "_factor", factor)
+        object.__setattr__(made, "_factors", factors)
         return made
 
     def left_ns(self, block: int, instances: int) -> int:
         """Give the time from the start of a block to the end of the run."""
         if instances < len(self._left):
-            return self._left[instances][block] * self._factor // _ONE
-        return TemplateCost.left_ns(self, block, instances) * self._factor // _ONE
+            return self._left[instances][block] * self._factors[instances.bit_length()] // _ONE
+        return TemplateCost.left_ns(self, block, instances) * self._factors[-1] // _ONE
 
     @property
     def solo_ns(self) -> int:
         """The time of one instance alone."""
-        return max(1, self._left[1][0] * self._factor // _ONE)
+        return max(1, self.left_ns(0, 1))
 
     @property
     def share_ns(self) -> int:
         """The time of an instance in the fullest batch."""
-        return self._left[self.max_batch][0] * self._factor // (_ONE * self.max_batch)
+        return self.left_ns(0, self.max_batch) // self.max_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +114,16 @@ class Errors:
 class Correction:
     """A profile, and what was measured since. A value: `after` gives a new one.
 
-    Cost: `after` some 10 us; `left_ns` of the profiles a multiplication more than a plain one's.
+    Cost: `after` some 40 us; `left_ns` of the profiles a multiplication more than a plain one's.
     """
 
     stated: Profile
     profiles: tuple[Profile, Profile]
     """Corrected: for launches on an otherwise idle device, and beside busy lanes."""
-    windows: Mapping[tuple[str, bool], Window] = field(default_factory=dict)
-    """Last ratios by template and company, oldest first."""
-    together: Window = ()
-    """Last ratios of launches of several templates to the sum of their predictions."""
+    windows: Mapping[str, Mapping[Place, _Window]] = field(default_factory=dict)
+    """Of each template."""
+    together: _Window | None = None
+    """Ratios of launches of several templates to the sum of their predictions."""
     launches: int = 0
     errors_1024: tuple[tuple[int, int], ...] = ()
     """Of the last launches: of corrected and of stated predictions, in 1/1024."""
@@ -129,17 +150,19 @@ class Correction:
         predicted = _predicted(ran, self.profiles[ran.company])
         stated = _predicted(ran, self.stated)
         errors = (_error(predicted, ran.took_ns), _error(stated, ran.took_ns))
-        seen = replace(
-            self,
-            launches=self.launches + 1,
-            errors_1024=(*self.errors_1024[-_KEPT + 1 :], errors),
-        )
+        seen = (self.launches + 1, (*self.errors_1024[-_KEPT + 1 :], errors))
         if len(ran.parts) > 1:
-            return seen._together(ran)
-        template = ran.parts[0].template
-        key = (template, ran.company)
-        window = _pushed(self.windows.get(key, ()), _ratio(ran.took_ns, stated))
-        return seen._corrected({**self.windows, key: window}, template)
+            window, profiles = self._together(ran)
+            return Correction(self.stated, profiles, self.windows, window, *seen)
+        (part,) = ran.parts
+        own = self.windows.get(part.template, {})
+        bits = min(part.instances, self.stated[part.template].max_batch).bit_length()
+        place = (ran.company, bits)
+        window = own.get(place) or _Window(_factors(own, ran.company, bits)[bits])
+        own = {**own, place: window.pushed(_ratio(ran.took_ns, stated))}
+        profiles = self._corrected({part.template: own})
+        windows = {**self.windows, part.template: own}
+        return Correction(self.stated, profiles, windows, self.together, *seen)
 
     def having(self, stated: Profile, templates: Mapping[str, object]) -> "Correction":
         """Give what is known under a new profile.
@@ -148,13 +171,14 @@ class Correction:
             stated: the profile.
             templates: those whose costs are new: what was measured of them counts no more.
         """
-        windows = {key: w for key, w in self.windows.items() if key[0] not in templates}
+        windows = {name: own for name, own in self.windows.items() if name not in templates}
         made = replace(self, stated=stated, profiles=(stated, stated), windows=windows)
-        return made._corrected(windows, *{template for template, _ in windows})
+        return replace(made, profiles=made._corrected(windows))
 
-    def factor(self, template: str, *, company: bool) -> float:
+    def factor(self, template: str, instances: int = 1, *, company: bool) -> float:
         """Give what a template's stated times are multiplied by."""
-        return self._factor(self.windows, template, company) / _ONE
+        bits = min(instances, self.stated[template].max_batch).bit_length()
+        return _factors(self.windows.get(template, {}), company, bits)[bits] / _ONE
 
     @property
     def errors(self) -> Errors | None:
@@ -169,30 +193,44 @@ class Correction:
         ]
         return Errors(self.launches, *figures)
 
-    def _together(self, ran: Ran) -> "Correction":
+    def _together(self, ran: Ran) -> tuple[_Window, tuple[Profile, Profile]]:
         parts = _sum(ran, self.profiles[ran.company])
-        window = _pushed(self.together, _ratio(ran.took_ns, parts))
-        prior = self.stated.together_percent * _ONE // 100
-        percent = max(1, min(1000, _median(window, prior) * 100 // _ONE))
-        profiles = tuple(_with(p, p.templates, percent) for p in self.profiles)
-        return replace(self, together=window, profiles=(profiles[0], profiles[1]))
+        window = self.together or _Window(self.stated.together_percent * _ONE // 100)
+        window = window.pushed(_ratio(ran.took_ns, parts))
+        percent = max(1, min(1000, window.median * 100 // _ONE))
+        alone, beside = (_with(p, p.templates, percent) for p in self.profiles)
+        return window, (alone, beside)
 
-    def _corrected(
-        self, windows: Mapping[tuple[str, bool], Window], *templates: str
-    ) -> "Correction":
-        made = []
-        for company, profile in enumerate(self.profiles):
-            costs = dict(profile.templates)
-            for name in templates:
-                factor = self._factor(windows, name, bool(company))
-                costs[name] = _Cost.of(self.stated[name], factor)
-            made.append(_with(self.stated, costs, profile.together_percent))
-        return replace(self, windows=windows, profiles=(made[0], made[1]))
+    def _corrected(self, windows: Mapping[str, Mapping[Place, _Window]]) -> tuple[Profile, Profile]:
+        """Give the profiles with new windows of some templates."""
+        costs = [dict(profile.templates) for profile in self.profiles]
+        for name, own in windows.items():
+            stated = self.stated[name]
+            bits = stated.max_batch.bit_length()
+            for company in (False, True):
+                costs[company][name] = _Cost.of(stated, _factors(own, company, bits))
+        percent = self.profiles[0].together_percent
+        return _with(self.stated, costs[0], percent), _with(self.stated, costs[1], percent)
 
-    @staticmethod
-    def _factor(windows: Mapping[tuple[str, bool], Window], template: str, company: bool) -> int:
-        own = windows.get((template, company)) or windows.get((template, not company), ())
-        return _median(own, _ONE)
+
+def _factors(own: Mapping[Place, _Window], company: bool, most: int) -> tuple[int, ...]:
+    """Give the factor of each number of bits up to one: the nearest median, the smaller of two.
+
+    Args:
+        own: windows of a template; those of the other company count if this one has none.
+        company: other lanes are busy.
+        most: bits.
+    """
+    known = sorted([(bits, w.median) for (beside, bits), w in own.items() if beside is company])
+    known = known or sorted([(bits, w.median) for (_, bits), w in own.items()])
+    if not known:
+        return (_ONE,) * (most + 1)
+    factors, at = [], 0
+    for bits in range(most + 1):
+        while at + 1 < len(known) and known[at + 1][0] - bits < bits - known[at][0]:
+            at += 1
+        factors.append(known[at][1])
+    return tuple(factors)
 
 
 def _predicted(ran: Ran, profile: Profile) -> int:
@@ -215,15 +253,12 @@ def _sum(ran: Ran, profile: Profile) -> int:
 
 def _with(stated: Profile, templates: Mapping[str, TemplateCost], percent: int) -> Profile:
     """Give a profile of other costs; skips the checks, which the stated one passed."""
-    made = object.__new__(Profile)
-    for name, value in (
-        ("templates", templates),
-        ("models", stated.models),
-        ("together_percent", percent),
-        ("longest_ns", stated.longest_ns),
-        ("_stated", stated.stated),
-    ):
-        object.__setattr__(made, name, value)
+    made, put = object.__new__(Profile), object.__setattr__
+    put(made, "templates", templates)
+    put(made, "models", stated.models)
+    put(made, "together_percent", percent)
+    put(made, "longest_ns", stated.longest_ns)
+    put(made, "_stated", stated.stated)
     return made
 
 
@@ -233,14 +268,3 @@ def _ratio(took_ns: int, stated_ns: int) -> int:
 
 def _error(predicted_ns: int, took_ns: int) -> int:
     return min(1 << 40, abs(predicted_ns - took_ns) * _ONE // took_ns)
-
-
-def _pushed(window: Window, ratio: int) -> Window:
-    return (*window[-_WINDOW + 1 :], ratio)
-
-
-def _median(window: Window, prior: int) -> int:
-    """Give the median of a window and of a prior; of two in the middle, their mean."""
-    values = sorted((*window, prior))
-    n = len(values)
-    return (values[(n - 1) // 2] + values[n // 2]) // 2

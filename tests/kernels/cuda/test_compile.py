@@ -10,6 +10,7 @@ import pytest
 from fusec_testing.cubins import made_cubin
 
 import fusec.kernels.cuda.compile as module
+import fusec.kernels.fingerprint as fingerprint
 from fusec.ir.device import DroppedKernel, code_hash
 from fusec.ir.errors import ArtifactError, UnsupportedError
 from fusec.kernels.cuda.compile import Made, compile_jobs
@@ -134,6 +135,27 @@ def test_a_damaged_entry_is_made_again(
     assert made(job()).code == before.code
     assert len(asked) == 2
     assert file.read_bytes() == data
+
+
+def test_sources_are_those_of_all_modules_that_a_kernel_imports(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = ("fusec.kernels.gemm.triton", "fusec.kernels.cuda.worker")
+    before = fingerprint.sources_digest(asked)
+    assert before == fingerprint.sources_digest(asked)
+    assert before not in (None, fingerprint.sources_digest(asked[:1]))
+    assert fingerprint.sources_digest((*asked, "fusec.kernels.nobody")) is None
+    assert fingerprint.sources_digest(("fusec_testing.small_triton",)) is None
+    read = fingerprint._text
+    for changed in ("fusec.kernels.grouped.point", *asked):
+        monkeypatch.setattr(
+            fingerprint,
+            "_text",
+            lambda module, changed=changed: (
+                (read(module) or b"") + b"#" if module == changed else read(module)
+            ),
+        )
+        assert fingerprint.sources_digest(asked) != before
 
 
 def test_without_sources_nothing_is_kept(

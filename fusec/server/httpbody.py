@@ -1,5 +1,6 @@
 """Bodies of HTTP requests: received and unpacked within bounds."""
 
+import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
@@ -75,11 +76,26 @@ async def read_body(
         held: counts its bytes.
 
     Raises:
-        ServerError: it is too long, or not packed as it says. Gone: the client left.
+        ServerError: it is too long, comes too slowly, or is not packed as it says.
+        Gone: the client left.
     """
     claimed = headers.get(b"content-length", b"")
     if claimed.isdigit() and (len(claimed) > 18 or int(claimed) > limits.body_bytes):
         raise _too_long(limits)
+    try:
+        async with asyncio.timeout(limits.body_s):
+            body = await _received(receive, limits, held)
+    except TimeoutError as e:
+        raise ServerError(
+            f"the body did not come within {limits.body_s} seconds", Fault.TIMEOUT
+        ) from e
+    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
+    if encoding in (b"identity", b""):
+        return body
+    return _unpacked(body, encoding, limits, held)
+
+
+async def _received(receive: Receive, limits: Limits, held: Held) -> bytes:
     chunks: list[bytes] = []
     total = 0
     while True:
@@ -94,11 +110,7 @@ async def read_body(
         chunks.append(chunk)
         if not message.get("more_body", False):
             break
-    body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
-    if encoding in (b"identity", b""):
-        return body
-    return _unpacked(body, encoding, limits, held)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _unpacked(body: bytes, encoding: bytes, limits: Limits, held: Held) -> bytes:

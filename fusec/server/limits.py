@@ -13,6 +13,8 @@ class Limits:
     """Of a request, after decompression. JSON takes up to twenty times its text once parsed."""
     all_bodies_bytes: int = 1 << 30
     """Of all requests that are being received or answered."""
+    body_s: float = 60.0
+    """Until a body is there, in seconds: who sends slowly holds memory that others could use."""
     tensors: int = 1024
     """Inputs, and outputs asked for."""
     rank: int = 32

@@ -30,6 +30,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, Fa
     for name in ("plain", "left", "counted"):
         model(folder, name)
     model(folder, "m", 3, config=CONFIG)
+    model(folder, "strict", config=CONFIG.replace("allow_timeout_override: true", ""))
     options = Options(
         repositories=[folder],
         control=Control.EXPLICIT,

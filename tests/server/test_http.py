@@ -11,6 +11,7 @@ from fusec_testing.serving import FakeStore
 
 from fusec.ir.errors import ConfigError, KernelError, Rejected
 
+NAMES = ["counted", "left", "m", "plain", "strict"]
 HEADER = "Inference-Header-Content-Length"
 
 
@@ -21,7 +22,10 @@ def test_health_and_metadata(server: Live) -> None:
         status, data = tell(server, "GET", path)
         assert (status, data["name"]) == (200, "fusec")
         assert "binary_tensor_data" in data["extensions"]
-    assert tell(server, "GET", "/v2/models") == (200, {"models": ["counted", "left", "m", "plain"]})
+    assert tell(server, "GET", "/v2/models") == (
+        200,
+        {"models": NAMES},
+    )
     for path in ("/v2/models/m", "/v2/models/m/versions/3"):
         status, data = tell(server, "GET", path)
         assert status == 200
@@ -216,6 +220,8 @@ def test_what_the_scheduler_is_told(server: Live, store: FakeStore) -> None:
         tell(server, "POST", "/v2/models/m/infer", request(parameters=parameters))
         call = store.calls[-1]
         assert (call["tenant"], call["deadline_ms"], call["priority"]) == wanted
+    tell(server, "POST", "/v2/models/strict/infer", request(parameters={"timeout": 1000}))
+    assert store.calls[-1]["deadline_ms"] == 500.0
     tell(server, "POST", "/v2/models/plain/infer", request())
     call = store.calls[-1]
     assert (call["tenant"], call["deadline_ms"], call["priority"]) == ("plain", None, 0)
@@ -235,7 +241,13 @@ def test_statistics_and_metrics(server: Live, store: FakeStore) -> None:
     assert row["last_inference"] > 1_600_000_000_000
     assert [b["batch_size"] for b in row["batch_stats"]] == [2, 3]
     _, everything = tell(server, "GET", "/v2/models/stats")
-    assert [r["name"] for r in everything["model_stats"]] == ["counted", "left", "m", "plain"]
+    assert [r["name"] for r in everything["model_stats"]] == [
+        "counted",
+        "left",
+        "m",
+        "plain",
+        "strict",
+    ]
     connection = http.client.HTTPConnection("127.0.0.1", server.server.metrics_port or 0)
     connection.request("GET", "/metrics")
     text = connection.getresponse().read().decode()

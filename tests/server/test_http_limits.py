@@ -1,16 +1,21 @@
 """The REST server against clients that send too much, too oddly, or leave."""
 
 import gzip
+import http.client
 import json
 import socket
 import struct
 import threading
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
-from fusec_testing.live_server import Live, ask, begin, request, tell, until
+from fusec_testing.live_server import Live, ask, begin, finish, live, model, request, tell, until
 from fusec_testing.serving import FakeStore
+
+from fusec.server.limits import Limits
+from fusec.server.running import Options
 
 
 @pytest.mark.parametrize(
@@ -48,8 +53,7 @@ def test_queues_of_models_are_bounded(server: Live, store: FakeStore) -> None:
     assert (status, "exceeds maximum queue size" in data["error"]) == (503, True)
     store.hold.set()
     for client in clients:
-        assert client.recv(100).startswith(b"HTTP/1.1 200")
-        client.close()
+        assert finish(client)[0] == 200
 
 
 def test_bodies_are_bounded(server: Live) -> None:
@@ -65,6 +69,30 @@ def test_bodies_are_bounded(server: Live) -> None:
             assert client.recv(20).startswith(b"HTTP/1.1 4"), claim
     assert tell(server, "POST", path, request())[0] == 200
     until(lambda: server.server.door.budget.held_bytes == 0)
+
+
+def test_bodies_in_chunks_are_bounded_too(server: Live) -> None:
+    connection = http.client.HTTPConnection(server.http, timeout=20)
+    try:
+        chunks = [b" " * (1 << 16)] * 20
+        connection.request("POST", "/v2/models/m/infer", iter(chunks), encode_chunked=True)
+        answer = connection.getresponse()
+        assert answer.status == 413
+        assert list(json.loads(answer.read())) == ["error"]
+    finally:
+        connection.close()
+    until(lambda: server.server.door.budget.held_bytes == 0)
+
+
+def test_who_sends_slowly_is_not_waited_for(tmp_path: Path) -> None:
+    model(tmp_path, "m")
+    with live(Options(repositories=[tmp_path], limits=Limits(body_s=0.05))) as server:
+        host, _, port = server.http.partition(":")
+        with socket.create_connection((host, int(port)), timeout=20) as client:
+            head = b"POST /v2/models/m/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+            client.sendall(head)
+            assert finish(client)[0] == 408
+        until(lambda: server.server.door.budget.held_bytes == 0)
 
 
 def test_large_requests_are_read_beside_others(server: Live) -> None:

@@ -151,6 +151,7 @@ BAD_BODIES = {
     "long id": body(id="x" * 5000),
     "id no string": body(id=3),
     "negative shape": body(shape=[-1, 4]),
+    "negative shape of the right size": body(shape=[-2, -2]),
     "string shape": body(shape="[2,2]"),
     "strings in shape": body(shape=["2", "2"]),
     "fractional shape": body(shape=[2.0, 2]),
@@ -224,6 +225,10 @@ BAD_BINARY = {
     "string of two gigabytes": binary(struct.pack("<I", 2**31) + b"abcd", "BYTES", (1,)),
     "huge shape of strings": binary(b"\0" * 16, "BYTES", (2**31,)),
 }
+
+
+TEXT, SIZE = binary(b"\0" * 16)
+BAD_BINARY["bytes behind all tensors"] = (TEXT + b"more", SIZE)
 
 
 @pytest.mark.parametrize("why", BAD_BINARY)

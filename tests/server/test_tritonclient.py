@@ -61,7 +61,7 @@ def test_all_that_a_client_can_ask(library: Any, server: Live) -> None:
         client.infer("counted", inputs(library))
         statistics = client.get_inference_statistics("counted", **as_json)
         assert int(statistics["model_stats"][0]["inference_count"]) >= 2
-        assert len(client.get_inference_statistics(**as_json)["model_stats"]) == 4
+        assert len(client.get_inference_statistics(**as_json)["model_stats"]) == 5
         index = client.get_model_repository_index(**as_json)
         rows = index if isinstance(index, list) else index["models"]
         assert {"name": "m", "version": "3", "state": "READY"} in rows

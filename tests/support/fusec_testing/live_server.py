@@ -131,3 +131,14 @@ def begin(server: Live, name: str) -> socket.socket:
     )
     client.sendall(head.encode() + body)
     return client
+
+
+def finish(client: socket.socket) -> tuple[int, bytes]:
+    """Read the answer to a request that `begin` sent: its status and body."""
+    answer = http.client.HTTPResponse(client)
+    try:
+        answer.begin()
+        return answer.status, answer.read()
+    finally:
+        answer.close()
+        client.close()

@@ -1,6 +1,7 @@
 """What one decision costs, by policy and by how many requests wait.
 
-A queue of that many is kept full: at each decision one request comes and one block ends.
+A queue of that many is kept full: at each decision one request comes and one block ends. Times are
+of the thread's own, so that what else the machine runs is not in them.
 
     python bench/sim_decisions.py
 """
@@ -64,9 +65,9 @@ def measure(policy: str, waiting: int, rounds: int, deadlines: bool) -> list[int
     decider.decide(0, Change(tuple(next(source) for _ in range(waiting))), (_busy(),), None)
     for now in range(1, rounds + 1):
         change = _next(launch, next(source), costs)
-        begin = time.perf_counter_ns()
+        begin = time.thread_time_ns()
         decision = decider.decide(now, change, (lane,), None)
-        times.append(time.perf_counter_ns() - begin)
+        times.append(time.thread_time_ns() - begin)
         launch = next((a for a in decision.actions if isinstance(a, Launch)), None)
     return times
 

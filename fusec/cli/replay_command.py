@@ -9,7 +9,7 @@ import typer
 from fusec.cli.output import JsonFlag, counted, emit_json
 from fusec.runtime.policies.table import find_policy
 from fusec.runtime.sched.log import read_log
-from fusec.runtime.sched.replay import replay
+from fusec.runtime.sched.replay import prediction_errors, replay
 
 __all__ = ["replay_log"]
 
@@ -27,11 +27,15 @@ def replay_log(
     """
     read = read_log(log)
     difference = replay(find_policy(policy or read.policy), read.profile, read.decisions)
+    errors = prediction_errors(read.profile, read.decisions) if difference is None else None
     if json:
         shown = None if difference is None else {**asdict(difference), "text": str(difference)}
-        emit_json({"decisions": len(read.decisions), "difference": shown})
+        figures = None if errors is None else asdict(errors)
+        emit_json({"decisions": len(read.decisions), "difference": shown, "predictions": figures})
     elif difference is None:
         typer.echo(f"{counted(len(read.decisions), 'decision')}, all the same")
+        if errors is not None:
+            typer.echo(str(errors))
     else:
         typer.echo(f"{log}: {difference}")
     if difference is not None:

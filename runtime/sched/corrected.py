@@ -21,13 +21,14 @@ Ranks and due times are by stated costs (`Profile.stated`): they must not move w
 waits, or the order would have to be made anew with each launch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
 from fusec.ir.errors import VerifyError
 from fusec.runtime.sched.profile import Profile, TemplateCost
 from fusec.runtime.sched.ran import Ran
+from fusec.runtime.sched.view import NewCost
 
 __all__ = ["Correction", "Errors"]
 
@@ -163,6 +164,21 @@ class Correction:
         profiles = self._corrected({part.template: own})
         windows = {**self.windows, part.template: own}
         return Correction(self.stated, profiles, windows, self.together, *seen)
+
+    def learned(self, costs: Sequence[NewCost], ran: Sequence[Ran]) -> "Correction":
+        """Learn what a change says: new costs, then launches.
+
+        Raises:
+            VerifyError: a launch's blocks are not its template's.
+        """
+        made = self
+        if costs:
+            new = {c.template: c.cost for c in costs}
+            stated = self.stated.having(new, {c.model: c.template for c in costs})
+            made = self.having(stated, new)
+        for launch in ran:
+            made = made.after(launch)
+        return made
 
     def having(self, stated: Profile, templates: Mapping[str, object]) -> "Correction":
         """Give what is known under a new profile.

@@ -103,13 +103,8 @@ class Decider:
         return self._correction
 
     def _absorb(self, change: Change) -> None:
-        if change.costs:
-            costs = {new.template: new.cost for new in change.costs}
-            models = {new.model: new.template for new in change.costs}
-            stated = self._correction.stated.having(costs, models)
-            self._correction = self._correction.having(stated, costs)
-        for ran in change.ran:
-            self._correction = self._correction.after(ran)
+        if change.costs or change.ran:
+            self._correction = self._correction.learned(change.costs, change.ran)
         for entry in change.gone:
             self._waiting.pop(entry.request.id, None)
         for number in change.finished:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from fusec.ir.errors import VerifyError
+from fusec.runtime.sched.corrected import Correction, Errors
 from fusec.runtime.sched.decider import Decider, Decision
 from fusec.runtime.sched.policy import Policy
 from fusec.runtime.sched.profile import Profile
 from fusec.runtime.sched.records import Action
 
-__all__ = ["Difference", "replay"]
+__all__ = ["Difference", "prediction_errors", "replay"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +48,15 @@ def replay(
         if got.actions != logged.actions:
             return Difference(*at, got.actions)
     return None
+
+
+def prediction_errors(profile: Profile, decisions: Iterable[Decision]) -> Errors | None:
+    """Say how far predictions were from what launches took; None if no launch was measured.
+
+    Raises:
+        VerifyError: a launch is of another plan.
+    """
+    correction = Correction.of(profile)
+    for change in (decision.change for decision in decisions):
+        correction = correction.learned(change.costs, change.ran)
+    return correction.errors

@@ -222,7 +222,10 @@ def test_a_plan_runs_on_threads_that_were_measured_and_spreads(tmp_path: Path) -
     noisy = call(*given, "--noise", "--log", log, "--json")
     assert noisy.stdout == call(*given, "--noise", "--json").stdout
     assert '"Ran"' in log.read_text()
-    assert call("replay", log).exit_code == 0
+    replayed = call("replay", log)
+    assert replayed.exit_code == 0
+    assert "launches, predictions off by" in replayed.stdout
+    assert json.loads(call("replay", log, "--json").stdout)["predictions"]["launches"] > 0
 
 
 def test_files_of_costs_have_neither_threads_nor_noise(profile: Path) -> None:

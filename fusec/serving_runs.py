@@ -16,7 +16,7 @@ from fusec.runtime.tile.executor import Wanted
 
 __all__ = ["LAUNCH_NS", "Runs"]
 
-LAUNCH_NS = 60_000
+LAUNCH_NS = 100_000
 """What it takes to decide, and to tell a lane and hear from it: part of each block's time."""
 _LEAST_RUNS, _MOST_RUNS = 3, 20
 

@@ -134,7 +134,9 @@ class Context:
         self.reclaim()
 
     def reclaim(self) -> int:
-        """Free what is ready to be freed; give how much is not."""
+        """Free what is ready to be freed; give how much is not. In a capture nothing is asked."""
+        if self.capturing:
+            return len(self._retired)
         with self._lock:
             mine, self._retired = self._retired, []
         kept = []

@@ -94,7 +94,9 @@ class Stream:
 
         Raises:
             KernelError: some of it has failed.
+            VerifyError: this thread captures.
         """
+        self.context.refuse_in_capture("a stream is asked")
         return self.context.ready("cuStreamQuery", self.handle)
 
     def synchronize(self) -> None:
@@ -150,7 +152,9 @@ class Event:
 
         Raises:
             KernelError: work before it has failed.
+            VerifyError: this thread captures.
         """
+        self.context.refuse_in_capture("an event is asked")
         return self.context.ready("cuEventQuery", self.handle)
 
     def synchronize(self) -> None:

@@ -16,7 +16,7 @@ from fusec.runtime.cuda.graph import Graph, capture
 from fusec.runtime.cuda.library import Driver
 from fusec.runtime.cuda.memory import DeviceMemory, HostMemory, fill, upload
 from fusec.runtime.cuda.module import Function, Launch, Module
-from fusec.runtime.cuda.stream import Stream
+from fusec.runtime.cuda.stream import Event, Stream
 
 
 def recorded(stream: Stream, kernel: Function, block: DeviceMemory) -> Graph:
@@ -52,7 +52,9 @@ def test_what_breaks_a_capture_is_refused_before_the_driver_sees_it(
 ) -> None:
     stream, other = Stream(context), Stream(context)
     kernel, block = kernel_of(context), DeviceMemory(other, 64)
-    host = HostMemory(context, 8)
+    host, spent, event = HostMemory(context, 8), HostMemory(context, 8), Event(context)
+    upload(stream, block, spent)
+    spent.free()
     graph = recorded(other, kernel, block)
     with capture(stream) as recording:
         fake.calls.clear()
@@ -63,6 +65,9 @@ def test_what_breaks_a_capture_is_refused_before_the_driver_sees_it(
             host.free,
             stream.synchronize,
             other.synchronize,
+            other.done,
+            event.done,
+            event.synchronize,
             kernel.module.close,
             lambda: Module(context, b"\x7fELF"),
             lambda: graph.launch(stream),
@@ -73,6 +78,7 @@ def test_what_breaks_a_capture_is_refused_before_the_driver_sees_it(
         ):
             with pytest.raises(VerifyError):
                 refused()
+        assert context.reclaim() == 1
         assert fake.calls == []
         upload(stream, block, host)
     recording.graph().close()

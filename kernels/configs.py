@@ -79,6 +79,9 @@ so there is one each."""
 
 _KERNELS: Mapping[str, tuple[Config, ...]] = {
     "pointwise": (_tile(8, 128, 4), _tile(1, 1024, 4), _tile(64, 16, 4), _tile(256, 1, 4)),
+    "depthwise": (_tile(32, 32, 4), _tile(16, 64, 4), _tile(128, 8, 4)),
+    "gather": (_tile(8, 128, 4), _tile(64, 16, 4)),
+    "pool": (_tile(32, 32, 4), _tile(16, 64, 4), _tile(128, 8, 4)),
     "scan": (Config(blocks=(("BLOCK_M", 128),), warps=4),),
 }
 """Kernels whose configurations depend on nothing."""
@@ -88,7 +91,7 @@ _ATTENTION = tuple(
 )
 """The block of keys decides where sums are rescaled."""
 
-_PRODUCTS = frozenset({"gemm", "matmul"})
+_PRODUCTS = frozenset({"gemm", "matmul", "conv"})
 
 
 def configs_of(kernel: str, arch: int, constants: Mapping[str, int | str]) -> tuple[Config, ...]:

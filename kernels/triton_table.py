@@ -109,6 +109,39 @@ KERNELS: Mapping[str, GroupedKernel] = {
             *("POINT", "BLOCK_D", "BLOCK_E", "PRECISION", "WIDEN", "BLOCK_M", "BLOCK_T"),
         ),
     ),
+    "conv": GroupedKernel(
+        module="fusec.kernels.conv.triton",
+        function="conv",
+        parameters=(
+            *("WORDS", "A_DTYPE", "A_ALIGNED", "B_DTYPE", "B_COLUMNS", "C_MULTIPLE", "NEAR"),
+            *("N_MULTIPLE", "TRANSPOSED", "BIAS", "POINT", "PRECISION", "WIDEN"),
+            *("BLOCK_M", "BLOCK_N", "BLOCK_K"),
+        ),
+    ),
+    "depthwise": GroupedKernel(
+        module="fusec.kernels.conv.triton",
+        function="depthwise",
+        parameters=(
+            *("WORDS", "A_DTYPE", "A_ALIGNED", "B_DTYPE", "B_COLUMNS", "NEAR", "N_MULTIPLE"),
+            *("TRANSPOSED", "BIAS", "POINT", "BLOCK_M", "BLOCK_N"),
+        ),
+    ),
+    "gather": GroupedKernel(
+        module="fusec.kernels.gather.triton",
+        function="gather",
+        parameters=(
+            *("WORDS", "FORM", "X_DTYPE", "X_ALIGNED", "INDEX", "WRAP", "N_MULTIPLE", "POINT"),
+            *("BLOCK_M", "BLOCK_N"),
+        ),
+    ),
+    "pool": GroupedKernel(
+        module="fusec.kernels.pool.triton",
+        function="pool",
+        parameters=(
+            *("WORDS", "MODE", "X_DTYPE", "NEAR", "N_MULTIPLE", "INCLUDE_PAD", "CORNERS"),
+            *("POINT", "BLOCK_M", "BLOCK_N"),
+        ),
+    ),
 }
 """By name."""
 
@@ -117,6 +150,7 @@ GROUPED_OPS: Mapping[TileOp, str] = {
     for op in (
         *(TileOp.GEMM, TileOp.POINTWISE, TileOp.COPY),
         *(TileOp.SOFTMAX, TileOp.NORM, TileOp.REDUCE, TileOp.MATMUL, TileOp.ATTENTION),
+        *(TileOp.CONV, TileOp.GATHER, TileOp.POOL),
     )
 }
 """Operation -> the module whose `grouped` spells its stages."""

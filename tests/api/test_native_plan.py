@@ -54,7 +54,7 @@ class Two(nn.Module):
         return self.a(x) + torch.relu(self.b(y)), self.b.bias * 2
 
 
-class Sorted(nn.Module):
+class Highest(nn.Module):
     """Between two products an operator that no kernel has."""
 
     def __init__(self) -> None:
@@ -62,8 +62,8 @@ class Sorted(nn.Module):
         self.a, self.b = nn.Linear(4, 20), nn.Linear(20, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Sort in the middle."""
-        return self.b(torch.sort(self.a(x), dim=-1).values)
+        """Take the largest so far in the middle."""
+        return self.b(torch.cummax(self.a(x), dim=-1).values)
 
 
 def _mlp(width: int = 20) -> nn.Module:
@@ -75,7 +75,7 @@ def _mlp(width: int = 20) -> nn.Module:
 MAKERS: dict[str, tuple[Callable[[], nn.Module], tuple[torch.Tensor, ...]]] = {
     "mlp": (_mlp, (X,)),
     "two": (Two, (X, torch.zeros(1, 3))),
-    "sorted": (Sorted, (X,)),
+    "highest": (Highest, (X,)),
 }
 
 
@@ -314,10 +314,10 @@ def test_explain_says_what_is_native_and_what_is_not() -> None:
     plan, _ = _plan()
     text = str(plan.explain())
     assert "executor: cpu (native code; bytes never depend on company)" in text
-    assert "1 sort, one instance per call; imported at the first of them" in text
+    assert "1 cummax, one instance per call; imported at the first of them" in text
     groups = plan.explain().to_json()["groups"]
-    (info,) = [g["native"] for g in groups if "sorted0" in g["members"]]
-    assert [list(pair) for pair in info["extern"]] == [["aten.sort.default", 1]]
+    (info,) = [g["native"] for g in groups if "highest0" in g["members"]]
+    assert [list(pair) for pair in info["extern"]] == [["aten.cummax.default", 1]]
     assert info["whole"] is None
     assert ["gemm", 2] in [list(pair) for pair in info["stages"]]
 
@@ -329,8 +329,8 @@ def test_templates_without_stages_run_through_pytorch(
     real = fusec.lowering.lower
 
     def refuse(template: Any, **options: Any) -> Any:
-        if any("sort" in row.op for row in template.body.rows):
-            raise fusec.UnsupportedError("no stages for row 1: sort")
+        if any("cummax" in row.op for row in template.body.rows):
+            raise fusec.UnsupportedError("no stages for row 1: cummax")
         return real(template, **options)
 
     monkeypatch.setattr("fusec.lowering.lower", refuse)

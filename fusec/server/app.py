@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from typing import Any, TypeAlias, TypeVar
 
 from fusec.server.describing import (
     model_config,
@@ -24,6 +24,7 @@ from fusec.server.routing import Call, Route, route
 
 __all__ = ["MetricsApp", "RestApp"]
 
+T = TypeVar("T")
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Scope: TypeAlias = Mapping[str, Any]
 
@@ -32,6 +33,8 @@ _BINARY = b"application/octet-stream"
 _HEADER = b"inference-header-content-length"
 _LARGE = 256 << 10
 """Bodies from here on are read in a thread: others would wait for their JSON."""
+_MANY = 1 << 14
+"""Answers with so many numbers in JSON are written in a thread, too."""
 _PATIENCE_S = 0.02
 """Answers that take longer are given up when the client leaves."""
 
@@ -87,11 +90,15 @@ class RestApp:
             request = read_infer(body, json_bytes, self._door.limits)
         else:
             request = await asyncio.to_thread(read_infer, body, json_bytes, self._door.limits)
-        task = asyncio.ensure_future(
-            self._door.service.infer(found.model, found.version, request, began_ns=began)
+        response, wanted = await _unless_gone(
+            self._door.service.infer(found.model, found.version, request, began_ns=began), receive
         )
-        response, wanted = await _unless_gone(task, receive)
-        written = write_infer(response, [w.binary for w in wanted])
+        binary = [w.binary for w in wanted]
+        numbers = [o.array.size for o, raw in zip(response.outputs, binary, strict=True) if not raw]
+        if sum(numbers) < _MANY:
+            written = write_infer(response, binary)
+        else:
+            written = await asyncio.to_thread(write_infer, response, binary)
         if written.json_bytes is None:
             return 200, _JSON, written.body, ()
         return 200, _BINARY, written.body, ((_HEADER, b"%d" % written.json_bytes),)
@@ -167,26 +174,38 @@ class MetricsApp:
         await _reply(send, 200, b"text/plain; version=0.0.4; charset=utf-8", text.encode(), ())
 
 
-async def _unless_gone(task: "asyncio.Future[Any]", receive: Receive) -> Any:
+async def _unless_gone(answer: Coroutine[Any, Any, T], receive: Receive) -> T:
     """Await an answer; give it up if the client leaves.
+
+    Most answers are there before anybody looks whether the client is; so it costs them one timer.
 
     Raises:
         Gone: it left.
     """
+    task = asyncio.current_task()
+    assert task is not None
+    watches: list[asyncio.Future[None]] = []
+    left = False
+
+    async def watch() -> None:
+        nonlocal left
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        left = task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(
+        _PATIENCE_S, lambda: watches.append(asyncio.ensure_future(watch()))
+    )
     try:
-        done, _ = await asyncio.wait({task}, timeout=_PATIENCE_S)
-        if done:
-            return task.result()
-        gone = asyncio.ensure_future(receive())
-        try:
-            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            gone.cancel()
-        if task.done():
-            return task.result()
-        raise Gone
+        return await answer
+    except asyncio.CancelledError:
+        if left and not task.uncancel():
+            raise Gone from None
+        raise
     finally:
-        task.cancel()
+        timer.cancel()
+        for each in watches:
+            each.cancel()
 
 
 def _object(body: bytes) -> dict[str, Any]:

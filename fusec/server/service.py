@@ -80,9 +80,13 @@ class Service:
             answer = await asyncio.wrap_future(future)
             done = self._clock()
             outputs = [_output(answer, w) for w in wanted]
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as e:
             statistics.failed(Reason.CANCELED, self._clock() - began)
-            raise
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # The client still waits: it was somebody else who gave its request up.
+            raise ServerError("the request was cancelled", Fault.UNAVAILABLE) from e
         except Exception as e:  # whoever asked is told
             statistics.failed(reason_of(e), self._clock() - began)
             raise _told(e, version.key, name) from e

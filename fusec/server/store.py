@@ -16,6 +16,9 @@ from fusec.server.signature import Signature, signature_of
 __all__ = ["PlanStore", "RuntimeLike", "Store", "wire_array"]
 
 
+_BY_NUMPY = {d.numpy: d for d in BY_FUSEC.values() if d.fusec not in NO_NUMPY}
+
+
 class RuntimeLike(Protocol):
     """What serves requests of a plan's models."""
 
@@ -160,4 +163,5 @@ def wire_array(name: str, value: Any) -> Tensor:
     if is_tensor(value):
         dtype = str(value.dtype).removeprefix("torch.")
         return Tensor(name, BY_FUSEC[dtype], array_of(value))
-    return Tensor(name, BY_FUSEC[value.dtype.name], value)
+    # NumPy works the name of a dtype out each time.
+    return Tensor(name, _BY_NUMPY.get(value.dtype) or BY_FUSEC[value.dtype.name], value)

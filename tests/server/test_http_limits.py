@@ -45,6 +45,16 @@ def test_a_client_that_leaves_cancels_its_request(server: Live, store: FakeStore
     assert tell(server, "POST", "/v2/models/left/infer", request())[0] == 200
 
 
+def test_a_request_that_somebody_else_gives_up_is_answered(server: Live, store: FakeStore) -> None:
+    store.hold = threading.Event()
+    client = begin(server, "plain")
+    until(lambda: store.waiting)
+    store.waiting[0].cancel()
+    status, body = finish(client)
+    assert (status, list(json.loads(body))) == (503, ["error"])
+    store.hold.set()
+
+
 def test_queues_of_models_are_bounded(server: Live, store: FakeStore) -> None:
     store.hold = threading.Event()
     clients = [begin(server, "m") for _ in range(2)]
@@ -99,6 +109,10 @@ def test_large_requests_are_read_beside_others(server: Live) -> None:
     tensor = request(1)
     padded = json.dumps(tensor).encode() + b" " * 300_000
     assert ask(server, "POST", "/v2/models/m/infer", padded)[0] == 200
+    rows = 5000
+    tensor = {"name": "x", "shape": [rows, 4], "datatype": "FP32", "data": [1.5] * rows * 4}
+    _, data = tell(server, "POST", "/v2/models/plain/infer", {"inputs": [tensor]})
+    assert data["outputs"][0]["data"] == [3.0] * rows * 4
     broken = b"{" + b" " * 300_000
     assert ask(server, "POST", "/v2/models/m/infer", broken)[0] == 400
 

@@ -23,8 +23,9 @@ import fusec
 from fusec.server.control import Control
 from fusec.server.datatypes import DATATYPES
 from fusec.server.messages import Tensor
+from fusec.server.restresponse import wire_bytes
 from fusec.server.running import Options
-from fusec.server.store import PlanStore
+from fusec.server.store import PlanStore, wire_array
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("grpc")
@@ -147,6 +148,9 @@ def test_bfloat16_and_scalars_pass() -> None:
         (value,) = future.result(30).values()
         assert value.dtype == torch.bfloat16
         assert value.float().tolist() == [[2.0] * 3] * 2
+        sent = wire_array("y", value)
+        assert sent.datatype is DATATYPES["BF16"]
+        assert bytes(wire_bytes(sent)) == b"\x00\x40" * 6
 
 
 def test_the_command_serves_a_plan_and_ends_when_told(tmp_path: Path) -> None:

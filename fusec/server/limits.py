@@ -23,3 +23,5 @@ class Limits:
     """Of a request or of a tensor."""
     text_bytes: int = 4096
     """Of an id, a name or a parameter."""
+    tenants: int = 1000
+    """That are told apart; requests of more of them count as their models' own."""

@@ -82,7 +82,12 @@ async def running(
     repository = Repository(options.repositories, lambda text: say(f"warning: {text}"))
     loader = Loader(table, store, repository, say)
     door = FrontDoor(
-        Service(table, store), loader, repository, options.control, options.limits, say
+        Service(table, store, options.limits),
+        loader,
+        repository,
+        options.control,
+        options.limits,
+        say,
     )
     async with contextlib.AsyncExitStack() as stack:
         http = await _http(stack, options, options.http_port, RestApp(door))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from fusec.server.checking import check_request, rows_of, wanted_outputs
 from fusec.server.classes import best_classes
 from fusec.server.errors import Fault, ServerError, as_server_error
+from fusec.server.limits import Limits
 from fusec.server.messages import InferRequest, InferResponse, Tensor, Wanted
 from fusec.server.models import Model, Table
 from fusec.server.parameters import Asks, read_asks
@@ -23,16 +24,22 @@ class Service:
     """Answers infer requests. All of it runs on one event loop."""
 
     def __init__(
-        self, table: Table, store: Store, clock: Callable[[], int] = time.monotonic_ns
+        self,
+        table: Table,
+        store: Store,
+        limits: Limits,
+        clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Take what is served.
 
         Args:
             table: models and versions.
             store: runs them.
+            limits: of tenants.
             clock: gives nanoseconds.
         """
         self.table, self.store, self._clock = table, store, clock
+        self._most_tenants, self._tenants = limits.tenants, set[str]()
 
     async def infer(
         self,
@@ -41,7 +48,6 @@ class Service:
         request: InferRequest,
         *,
         began_ns: int | None = None,
-        tenant: str | None = None,
         deadline_ms: float | None = None,
     ) -> tuple[InferResponse, Sequence[Wanted]]:
         """Answer one request; cancelling the task cancels it.
@@ -51,7 +57,6 @@ class Service:
             version_name: of its version; None or empty: the newest.
             request: as read.
             began_ns: when reading it began.
-            tenant: who asks, where the request itself does not say.
             deadline_ms: of the connection, from now on.
 
         Returns:
@@ -73,7 +78,7 @@ class Service:
             future = self.store.submit(
                 version.key,
                 request.inputs,
-                tenant=asks.tenant or tenant or model.settings.tenant or name,
+                tenant=self._tenant(asks.tenant) or model.settings.tenant or name,
                 deadline_ms=_deadline(asks, model.settings, deadline_ms),
                 priority=model.settings.levels - model.settings.level(asks.priority),
             )
@@ -99,6 +104,14 @@ class Service:
             id=request.id, model=name, version=str(version.number), outputs=tuple(outputs)
         )
         return response, wanted
+
+    def _tenant(self, asked: str | None) -> str | None:
+        """Give a tenant that clients name; they cannot make the scheduler count ever more."""
+        if asked and asked not in self._tenants:
+            if len(self._tenants) >= self._most_tenants:
+                return None
+            self._tenants.add(asked)
+        return asked
 
 
 def _check_queue(model: Model, asks: Asks) -> None:

@@ -66,7 +66,6 @@ class Statistics:
         self.ns: Counter[Phase] = Counter()
         self.failures: Counter[Reason] = Counter()
         self.batches: dict[int, Counter[str]] = {}
-        self.tenants: Counter[str] = Counter()
 
     def answered(self, rows: int, times: Times, at_ms: int) -> None:
         """Count an answer."""

@@ -35,7 +35,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, Fa
         repositories=[folder],
         control=Control.EXPLICIT,
         load=["*"],
-        limits=Limits(body_bytes=1 << 20),
+        limits=Limits(body_bytes=1 << 20, tenants=20),
     )
     with live(options, store) as running:
         yield running, store

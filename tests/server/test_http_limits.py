@@ -55,6 +55,17 @@ def test_a_request_that_somebody_else_gives_up_is_answered(server: Live, store: 
     store.hold.set()
 
 
+def test_clients_cannot_name_ever_more_tenants(server: Live, store: FakeStore) -> None:
+    for i in range(40):
+        wanted = request(parameters={"tenant": f"t{i}"})
+        assert tell(server, "POST", "/v2/models/plain/infer", wanted)[0] == 200
+    told = {call["tenant"] for call in store.calls}
+    assert "plain" in told
+    assert len(told) <= 21
+    tell(server, "POST", "/v2/models/plain/infer", request(parameters={"tenant": "t0"}))
+    assert store.calls[-1]["tenant"] == "t0"
+
+
 def test_queues_of_models_are_bounded(server: Live, store: FakeStore) -> None:
     store.hold = threading.Event()
     clients = [begin(server, "m") for _ in range(2)]

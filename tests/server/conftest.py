@@ -24,8 +24,6 @@ parameters { key: "tenant" value { string_value: "acme" } }
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, FakeStore]]:
-    pytest.importorskip("uvicorn")
-    pytest.importorskip("grpc")
     store, folder = FakeStore(), tmp_path_factory.mktemp("repository")
     for name in ("plain", "left", "counted"):
         model(folder, name)

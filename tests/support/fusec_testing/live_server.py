@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fusec_testing.serving import FakeStore
 
 from fusec.server.running import Options, Running, running
@@ -41,7 +42,9 @@ class Live:
 
 @contextlib.contextmanager
 def live(options: Options, store: Store | None = None) -> Iterator[Live]:
-    """Run a server while the block runs."""
+    """Run a server while the block runs; skip the test where its libraries are not installed."""
+    pytest.importorskip("uvicorn")
+    pytest.importorskip("grpc")
     options = replace(options, http_port=0, grpc_port=0, metrics_port=0, exit_s=5.0)
     started = threading.Event()
     found: list[Live] = []

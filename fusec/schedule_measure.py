@@ -36,7 +36,7 @@ from fusec.runtime.tile.blocks import BlockExecutor
 from fusec.runtime.tile.executor import Wanted
 from fusec.schedule import Schedule, TemplateSchedule
 
-__all__ = ["fit_fixed", "low", "measure_schedule"]
+__all__ = ["fit_fixed", "low", "measure_schedule", "rising"]
 
 _MOST_BATCH = 64
 _LONGEST_BATCH = 8
@@ -230,10 +230,22 @@ def _batches(
             if rounds < _ROUNDS[0] or sum(map(sum, times)) < share_ns:
                 times.append(run.once(instances, run.split))
     rows = {k: [round(low(b)) for b in zip(*times, strict=True)] for k, times in found.items()}
-    for few, more in pairwise(sorted(rows)):  # more instances never take less: that is noise
-        rows[more] = [max(a, b) for a, b in zip(rows[few], rows[more], strict=True)]
-    table = {k: tuple(max(1, ns) for ns in row) or (1,) for k, row in rows.items()}
-    return table, _spread([sum(times) for times in found[1]])
+    return rising(rows), _spread([sum(times) for times in found[1]])
+
+
+def rising(rows: Mapping[int, Sequence[int]]) -> dict[int, tuple[int, ...]]:
+    """Give times of blocks by instances, more never taking less than few: that is noise.
+
+    Args:
+        rows: as measured; without blocks if there is nothing to run.
+    """
+    table: dict[int, tuple[int, ...]] = {}
+    least: Sequence[int] = ()
+    for instances in sorted(rows):
+        row = rows[instances] or [1]
+        least = tuple(max(1, *pair) for pair in zip(row, least or row, strict=True))
+        table[instances] = least
+    return table
 
 
 def _spread(totals: Sequence[int]) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from fusec.profiling import profile_plan
 from fusec.runtime.roofline import Machine
 from fusec.runtime.sched.profile import TemplateCost
 from fusec.schedule import Schedule, TemplateSchedule, named
-from fusec.schedule_measure import fit_fixed, low
+from fusec.schedule_measure import fit_fixed, low, rising
 
 MACHINE = Machine(threads=1, read_bytes_per_ns=10.0, flops_per_ns=50.0)
 
@@ -240,6 +240,11 @@ def test_any_times_give_a_share(points: list[tuple[float, float]]) -> None:
 def test_the_fifth_best_of_the_times_counts() -> None:
     assert low([9, 1, 5]) == 1
     assert low(list(range(10))) == 2
+
+
+def test_more_instances_never_take_less() -> None:
+    assert rising({1: [5, 0], 2: [4, 3], 4: [9, 2]}) == {1: (5, 1), 2: (5, 3), 4: (9, 3)}
+    assert rising({1: [], 2: []}) == {1: (1,), 2: (1,)}
 
 
 def test_what_has_no_stages_has_a_schedule() -> None:

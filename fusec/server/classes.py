@@ -1,5 +1,7 @@
 """The classification extension: the best of an output's values in place of all of them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fusec.server.datatypes import BYTES
@@ -9,12 +11,13 @@ from fusec.server.messages import Tensor
 __all__ = ["best_classes"]
 
 
-def best_classes(tensor: Tensor, count: int) -> Tensor:
-    """Give the largest values of each row with their indices, as text "value:index".
+def best_classes(tensor: Tensor, count: int, labels: Sequence[str] = ()) -> Tensor:
+    """Give the largest values of each row as text: "value:index", or "value:index:label".
 
     Args:
         tensor: an output; its last axis is that of classes.
         count: how many of them; all, if there are fewer.
+        labels: by index; there may be fewer of them.
 
     Raises:
         ServerError: the output has no axis, or holds no numbers.
@@ -28,7 +31,11 @@ def best_classes(tensor: Tensor, count: int) -> Tensor:
     best = np.take_along_axis(array, order, axis=-1)
     texts = np.empty(order.size, dtype=object)
     texts[:] = [
-        f"{value:f}:{index}".encode()
+        f"{value:f}:{index}{_label(labels, index)}".encode()
         for value, index in zip(best.ravel().tolist(), order.ravel().tolist(), strict=True)
     ]
     return Tensor(tensor.name, BYTES, texts.reshape(order.shape))
+
+
+def _label(labels: Sequence[str], index: int) -> str:
+    return f":{labels[index]}" if index < len(labels) else ""

@@ -12,7 +12,14 @@ from pathlib import Path
 from fusec.ir.errors import ConfigError, FusecError
 from fusec.server.errors import Fault, ServerError
 from fusec.server.models import Model, State, Table, Version
-from fusec.server.repository import Folder, Repository, files_print, model_file, write_override
+from fusec.server.repository import (
+    Folder,
+    Repository,
+    files_print,
+    model_file,
+    read_labels,
+    write_override,
+)
 from fusec.server.settings import Settings, read_settings
 from fusec.server.signature import check_config
 from fusec.server.store import Store
@@ -190,6 +197,7 @@ class Loader:
         """Import a version, check it and warm it up."""
         key = f"{folder.name}/{number}#{next(self._generation)}"
         file = await asyncio.to_thread(model_file, path, settings.filename)
+        labels = await asyncio.to_thread(read_labels, path.parent, settings.labels)
         async with self._importing:
             signature = await asyncio.to_thread(self._store.add, key, file)
         try:
@@ -200,7 +208,9 @@ class Loader:
         except BaseException:
             await asyncio.to_thread(self._store.remove, key)
             raise
-        return Version(number, key, signature, print_)
+        version = Version(number, key, signature, print_)
+        version.labels = labels
+        return version
 
     def _drop(self, model: Model, versions: list[Version], *, gone: bool) -> None:
         """Let go of versions once nobody waits for them."""

@@ -1,7 +1,7 @@
 """Models that are served, as one value that is exchanged whole: requests see the old or the new."""
 
 from asyncio import Event
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -36,6 +36,8 @@ class Version:
             print_: tells whether its files are still the same.
         """
         self.number, self.key, self.signature, self.print = number, key, signature, print_
+        self.labels: Mapping[str, Sequence[str]] = {}
+        """Output -> names of its classes."""
         self.statistics = Statistics()
         self.idle = Event()
         self.idle.set()

@@ -17,7 +17,7 @@ from fusec.ir.errors import ConfigError
 from fusec.ir.frozen import dataclass
 from fusec.server.configread import Warn, config_of_json, config_of_text
 
-__all__ = ["Folder", "Repository", "files_print", "model_file", "write_override"]
+__all__ = ["Folder", "Repository", "files_print", "model_file", "read_labels", "write_override"]
 
 _NAMES = ("model.onnx", "model.pt2")
 _OVERRIDE = re.compile(r"file:([1-9][0-9]{0,17})/([A-Za-z0-9_][A-Za-z0-9_.-]{0,200})")
@@ -128,6 +128,25 @@ def model_file(folder: Path, filename: str | None) -> Path:
     there = ", ".join(sorted(p.name for p in folder.iterdir())[:5]) or "nothing"
     wanted = filename or " or ".join(_NAMES)
     raise ConfigError(f"{folder}: wanted {wanted}, there is {there}")
+
+
+def read_labels(folder: Path, files: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """Read the names of classes, one a line.
+
+    Args:
+        folder: of the model.
+        files: output and file.
+
+    Raises:
+        ConfigError: a file cannot be read.
+    """
+    found = {}
+    for output, name in files:
+        try:
+            found[output] = (folder / name).read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as e:
+            raise ConfigError(f"labels of output {output!r}: {e}") from e
+    return found
 
 
 def files_print(folder: Path) -> object:

@@ -9,7 +9,7 @@ from fusec.server.classes import best_classes
 from fusec.server.errors import Fault, ServerError, as_server_error
 from fusec.server.limits import Limits
 from fusec.server.messages import InferRequest, InferResponse, Tensor, Wanted
-from fusec.server.models import Model, Table
+from fusec.server.models import Model, Table, Version
 from fusec.server.parameters import Asks, read_asks
 from fusec.server.settings import Settings
 from fusec.server.statistics import Reason, Times, reason_of
@@ -84,7 +84,7 @@ class Service:
             )
             answer = await asyncio.wrap_future(future)
             done = self._clock()
-            outputs = [_output(answer, w) for w in wanted]
+            outputs = [_output(answer, w, version) for w in wanted]
         except asyncio.CancelledError as e:
             statistics.failed(Reason.CANCELED, self._clock() - began)
             task = asyncio.current_task()
@@ -138,9 +138,11 @@ def _deadline(asks: Asks, settings: Settings, connection_ms: float | None) -> fl
     return min(known, default=None)
 
 
-def _output(answer: dict[str, object], wanted: Wanted) -> Tensor:
+def _output(answer: dict[str, object], wanted: Wanted, version: Version) -> Tensor:
     tensor = wire_array(wanted.name, answer[wanted.name])
-    return best_classes(tensor, wanted.classes) if wanted.classes else tensor
+    if not wanted.classes:
+        return tensor
+    return best_classes(tensor, wanted.classes, version.labels.get(wanted.name, ()))
 
 
 def _told(error: Exception, key: str, name: str) -> ServerError:

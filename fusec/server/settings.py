@@ -68,6 +68,8 @@ class Settings:
     versions: tuple[str, tuple[int, ...]] = ("latest", (1,))
     """latest and how many, all, or specific and which."""
     warmups: tuple[Warmup, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    """Output and the file that names its classes."""
 
     def level(self, asked: int) -> int:
         """Give the level of a request that asks for a priority; 0 where there are none."""
@@ -135,6 +137,11 @@ def read_settings(config: Mapping[str, Any], name: str) -> Settings:
         filename=_filename(config.get("default_model_filename"), name),
         versions=_versions(config.get("version_policy", {}), name),
         warmups=tuple(_warmup(w, name) for w in config.get("model_warmup", ())),
+        labels=tuple(
+            (output.get("name", ""), file)
+            for output in config.get("output", ())
+            if (file := _filename(output.get("label_filename"), name))
+        ),
     )
 
 

@@ -265,3 +265,15 @@ def test_names_never_lead_out_of_the_repository(tmp_path: Path) -> None:
 def test_a_repository_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such folder"):
         Repository([tmp_path / "none"], lambda _: None)
+
+
+def test_classes_have_the_names_that_a_file_gives_them(tmp_path: Path) -> None:
+    labels = """output { name: "y" data_type: TYPE_FP32 dims: [ -1, 4 ] label_filename: "names" }"""
+    model(tmp_path, "m", config=labels)
+    with live(explicit(tmp_path)) as server:
+        assert load(server, "m")[0] == 400, "there is no such file"
+        (tmp_path / "m" / "names").write_text("cat\ndog\nbird\n")
+        assert load(server, "m")[0] == 200
+        wanted = request(outputs=[{"name": "y", "parameters": {"classification": 2}}])
+        _, data = tell(server, "POST", "/v2/models/m/infer", wanted)
+        assert data["outputs"][0]["data"] == ["6.000000:3", "4.000000:2:bird"]

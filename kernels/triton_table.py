@@ -142,6 +142,15 @@ KERNELS: Mapping[str, GroupedKernel] = {
             *("POINT", "BLOCK_M", "BLOCK_N"),
         ),
     ),
+    "rnn": GroupedKernel(
+        module="fusec.kernels.rnn.triton",
+        function="rnn",
+        parameters=(
+            *("WORDS", "MODE", "X_DTYPE", "Y_ALIGNED", "R_DTYPE", "R_COLUMNS", "REVERSE", "GATES"),
+            *("CLIP", "RESET_AFTER", "INPUT_FORGET", "BIAS", "PEEPHOLE", "LENGTHS"),
+            *("PRECISION", "WIDEN", "BLOCK_M", "BLOCK_N", "BLOCK_K"),
+        ),
+    ),
 }
 """By name."""
 
@@ -152,7 +161,7 @@ GROUPED_OPS: Mapping[TileOp, str] = {
         *(TileOp.SOFTMAX, TileOp.NORM, TileOp.REDUCE, TileOp.MATMUL, TileOp.ATTENTION),
         *(TileOp.CONV, TileOp.GATHER, TileOp.POOL),
     )
-}
+} | {TileOp.RNN: "fusec.kernels.rnn.triton_stage"}
 """Operation -> the module whose `grouped` spells its stages."""
 
 

@@ -31,7 +31,6 @@ _LN2_HIGH = tl.constexpr(0.693145751953125)
 _LN2_LOW = tl.constexpr(1.42860682030941723e-06)
 _MAGIC = tl.constexpr(12582912.0 + 254)
 _INFINITY = tl.constexpr(float("inf"))
-_NAN = tl.constexpr(float("nan"))
 
 
 @triton.jit
@@ -241,7 +240,7 @@ def _log_special(x, result):
     """Put in the logarithms of zero, infinity, NaN and negative numbers."""
     result = tl.where(x == 0.0, -_INFINITY, result)
     result = tl.where(x == _INFINITY, x, result)
-    return tl.where(x >= 0.0, result, _NAN)
+    return tl.where(x >= 0.0, result, float("nan"))
 
 
 @triton.jit
@@ -324,4 +323,4 @@ def turned(x, quarter):
     cosine = tl.fma(s * s, even, _times(s, -0.5, 1.0))
     result = tl.where((turns & 1) != 0, cosine, sine)
     result = tl.where((turns & 2) != 0, -result, result)
-    return tl.where(tl.abs(x) < _INFINITY, result, _NAN)
+    return tl.where(tl.abs(x) < _INFINITY, result, float("nan"))

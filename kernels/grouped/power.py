@@ -8,7 +8,6 @@ from fusec.kernels.grouped.floats import bits_of, horner, round_even
 __all__ = ["power"]
 
 _INFINITY = tl.constexpr(float("inf"))
-_NAN = tl.constexpr(float("nan"))
 
 
 @triton.jit
@@ -74,5 +73,5 @@ def _signed(x, y, result):
     result = tl.where(size == 0.0, tl.where(y != y, y, zero), result)
     result = tl.where(size == 1.0, tl.where(y != y, y, 1.0), result)
     result = tl.where((bits_of(x) < 0) & odd, -result, result)
-    result = tl.where((x < 0.0) & ~whole & (size < _INFINITY), _NAN, result)
+    result = tl.where((x < 0.0) & ~whole & (size < _INFINITY), float("nan"), result)
     return tl.where((x == 1.0) | (y == 0.0), 1.0, result)

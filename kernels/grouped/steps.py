@@ -41,7 +41,6 @@ from fusec.kernels.grouped.power import power
 __all__ = ["function_of"]
 
 _INFINITY = tl.constexpr(float("inf"))
-_NAN = tl.constexpr(float("nan"))
 
 
 @triton.constexpr_function
@@ -253,7 +252,7 @@ def _fmod(a, b):
     r = tl.where(over, r + tl.where(wide < 0.0, -tl.abs(by), tl.abs(by)), r)
     result = copysign(tl.abs(r.to(tl.float32)), a)
     bad = ~(tl.abs(a) < _INFINITY) | (b != b) | (b == 0.0)
-    return tl.where(bad, _NAN, result)
+    return tl.where(bad, float("nan"), result)
 
 
 @triton.jit

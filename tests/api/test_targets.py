@@ -16,10 +16,15 @@ import fusec.targets as module
 from fusec.cli.app import app
 from fusec.ir.device import DeviceKernel, DroppedKernel, code_hash
 from fusec.ir.errors import ConfigError, UnsupportedError
+from fusec.kernels.configs import Config
 from fusec.kernels.cuda.compile import Made
 from fusec.kernels.cuda.job import Job
 
 ROW = np.zeros((1, 16), dtype=np.float32)
+CONFIGS = tuple(
+    Config(blocks=(("BLOCK_M", m), ("BLOCK_N", 64), ("BLOCK_K", 32)), warps=4)
+    for m in (64, 16, 32, 128)
+)
 
 
 @pytest.fixture
@@ -34,6 +39,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
         return list(map(made, given))
 
     monkeypatch.setattr(module, "compile_jobs", compile_jobs)
+    monkeypatch.setattr("fusec.kernels.triton_table.configs_of", lambda *stage: CONFIGS)
     monkeypatch.setattr(module, "compiler_name", lambda: "a test's")
     return asked
 

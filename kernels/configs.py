@@ -82,7 +82,7 @@ _KERNELS: Mapping[str, tuple[Config, ...]] = {
     "depthwise": (_tile(32, 32, 4), _tile(16, 64, 4), _tile(128, 8, 4)),
     "gather": (_tile(8, 128, 4), _tile(64, 16, 4)),
     "pool": (_tile(32, 32, 4), _tile(16, 64, 4), _tile(128, 8, 4)),
-    "rnn": (_product(16, 32, 32, 4, 2), _product(16, 64, 32, 8, 2)),
+    "rnn": (_product(16, 32, 32, 4, 1), _product(16, 64, 32, 8, 1)),
     "scan": (Config(blocks=(("BLOCK_M", 128),), warps=4),),
 }
 """Kernels whose configurations depend on nothing."""

@@ -10,7 +10,6 @@ submit (any thread) -> inbox -> scheduler thread: policy -> lanes (threads, work
 
 import asyncio
 import itertools
-import math
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -21,10 +20,10 @@ from time import monotonic_ns, sleep
 from types import TracebackType
 from typing import Any, Self
 
-from fusec.ir.errors import ConfigError, FusecError, Rejected, VerifyError
+from fusec.ir.errors import ConfigError, FusecError, Rejected
 from fusec.plan import Plan
 from fusec.runtime.drivers.real import RealDriver
-from fusec.runtime.drivers.work import Arrival, Left
+from fusec.runtime.drivers.work import Arrival, Event, Left
 from fusec.runtime.lanes.cpu import CpuLane
 from fusec.runtime.policies.table import find_policy
 from fusec.runtime.sched.policy import Policy
@@ -35,6 +34,7 @@ from fusec.runtime.serving.answer import Courier
 from fusec.runtime.serving.inbox import Inbox
 from fusec.runtime.serving.items import Item, Ticket
 from fusec.runtime.serving.journal import Journal
+from fusec.runtime.serving.limits import broke, deadline_after
 from fusec.runtime.serving.reading import Reader
 from fusec.runtime.serving.stats import Stats
 from fusec.runtime.serving.watch import Watcher
@@ -42,7 +42,6 @@ from fusec.serving_setup import Setup, check_settings, set_up
 
 __all__ = ["Runtime"]
 
-_MOST_DEADLINE_MS = 1e12
 _CLOSED = "the runtime was closed"
 _MANY = 16
 """Answers whose clients take long enough to tell that lanes had better get going before."""
@@ -119,6 +118,8 @@ class Runtime:
             retreats=self._setup.costs.retreats,
         )
         self._numbers = itertools.count()
+        self._events: list[Event] = []
+        """Of the turn that is taken."""
         self._hints: dict[str, Request] = {}
         """The last request of each model."""
         self._memory_budget = memory_budget
@@ -160,9 +161,7 @@ class Runtime:
             raise ConfigError(f"a model's name is a string, got {model!r}")
         early = self._nudge(model, deadline_ms)
         try:
-            return self.submit_many(
-                {model: inputs}, tenant=tenant, deadline_ms=deadline_ms, priority=priority
-            )[model]
+            return self._submit({model: inputs}, tenant, deadline_ms, priority, early)[model]
         finally:
             if early:
                 self._inbox.expect(-1)
@@ -189,20 +188,7 @@ class Runtime:
         Raises:
             ConfigError: see `submit`, or `requests` is no mapping.
         """
-        deadline_ns = _deadline(monotonic_ns(), deadline_ms)
-        if isinstance(priority, bool) or not isinstance(priority, int):
-            raise ConfigError(f"priority is {priority!r}, wanted a whole number")
-        if tenant is not None and not isinstance(tenant, str):
-            raise ConfigError(f"tenant is {tenant!r}, wanted a string")
-        if not isinstance(requests, Mapping):
-            raise ConfigError(
-                f"submit_many takes a mapping from model name to inputs, got "
-                f"{type(requests).__name__}"
-            )
-        futures, items = self._reader.read(requests)
-        for group in items:
-            self._send(group, tenant or "", deadline_ns, priority)
-        return futures
+        return self._submit(requests, tenant, deadline_ms, priority, early=False)
 
     async def infer(
         self,
@@ -268,6 +254,29 @@ class Runtime:
     ) -> None:
         self.close(drain=error is None)
 
+    def _submit(
+        self,
+        requests: Mapping[str, Any],
+        tenant: str | None,
+        deadline_ms: float | None,
+        priority: int,
+        early: bool,
+    ) -> "dict[str, Future[dict[str, Any]]]":
+        deadline_ns = deadline_after(monotonic_ns(), deadline_ms)
+        if isinstance(priority, bool) or not isinstance(priority, int):
+            raise ConfigError(f"priority is {priority!r}, wanted a whole number")
+        if tenant is not None and not isinstance(tenant, str):
+            raise ConfigError(f"tenant is {tenant!r}, wanted a string")
+        if not isinstance(requests, Mapping):
+            raise ConfigError(
+                f"submit_many takes a mapping from model name to inputs, got "
+                f"{type(requests).__name__}"
+            )
+        futures, items = self._reader.read(requests)
+        for group in items:
+            self._send(group, tenant or "", deadline_ns, priority, early=early)
+        return futures
+
     def _nudge(self, model: str, deadline_ms: float | None) -> bool:
         """Stop what a request would be late behind, before it is even read.
 
@@ -282,7 +291,7 @@ class Runtime:
             model=model,
             template=hint.template,
             arrival_ns=now,
-            deadline_ns=_deadline(now, deadline_ms),
+            deadline_ns=deadline_after(now, deadline_ms),
             rows=hint.rows,
         )
         stopped = self._driver.nudge(request, now)
@@ -291,7 +300,13 @@ class Runtime:
         return stopped
 
     def _send(
-        self, items: Sequence[Item], tenant: str, deadline_ns: int | None, priority: int
+        self,
+        items: Sequence[Item],
+        tenant: str,
+        deadline_ns: int | None,
+        priority: int,
+        *,
+        early: bool,
     ) -> None:
         """Put the items of one template in the inbox, in as few tickets as memory allows."""
         now, name = monotonic_ns(), items[0].kind.name
@@ -315,7 +330,8 @@ class Runtime:
             told = () if known else (NewCost.of(name, request.model, cost),)
             if self._take(Arrival(request, ticket, told), ticket):
                 self._hints[request.model] = request
-                self._driver.nudge(request, now)
+                if not early:
+                    self._driver.nudge(request, now)
 
     def _take(self, arrival: Arrival, ticket: Ticket) -> bool:
         """Put a ticket in the inbox; or end it here where nobody serves it."""
@@ -329,7 +345,7 @@ class Runtime:
             item.future.left = left
         with self._lock:
             if self._broken is not None:
-                reason = _broke(self._broken)
+                reason = broke(self._broken)
             elif self._closed:
                 reason = Rejected(_CLOSED)
             elif self._driver.book.full(self._inbox.size()):
@@ -350,13 +366,13 @@ class Runtime:
             wake: int | None = None
             closing = False
             while not closing:
-                events, closing = self._inbox.take(wake)
-                wake = self._driver.turn(monotonic_ns(), events)
+                self._events, closing = self._inbox.take(wake)
+                wake = self._driver.turn(monotonic_ns(), self._events)
                 if self._driver.unsettled > _MANY and self._driver.running:
                     sleep(_LANE_STARTS_S)
                 self._driver.settle()
         except BaseException as e:  # noqa: BLE001  (whoever waits is told)
-            self._end(_broke(e), e)
+            self._end(broke(e), e)
         else:
             self._end(Rejected(_CLOSED), None)
 
@@ -368,31 +384,12 @@ class Runtime:
             lane.stop(within_block=True)
         for lane in self._lanes:
             lane.close()
-        left = [task for task in self._driver.book.tasks.values() if isinstance(task, Ticket)]
-        arrivals = (event for event in self._inbox.rest() if isinstance(event, Arrival))
-        left += [arrival.task for arrival in arrivals if isinstance(arrival.task, Ticket)]
+        left = [task for task in self._driver.abandon() if isinstance(task, Ticket)]
+        came = (*self._events, *self._inbox.rest())
+        tasks = (event.task for event in came if isinstance(event, Arrival))
+        left.extend(task for task in tasks if isinstance(task, Ticket))
         self._watch.abandoned(left, reason)
         self._courier.close()
         if self._journal is not None:
             self._journal.close()
         self._setup.close()
-
-
-def _broke(problem: BaseException) -> FusecError:
-    """Say that nobody serves any more, and why."""
-    error = VerifyError(
-        f"serving ended by a fault of fusec or of a policy: {type(problem).__name__}: {problem}"
-    )
-    error.__cause__ = problem
-    return error
-
-
-def _deadline(now_ns: int, deadline_ms: float | None) -> int | None:
-    if deadline_ms is None:
-        return None
-    good = isinstance(deadline_ms, int | float) and not isinstance(deadline_ms, bool)
-    if not good or math.isnan(deadline_ms) or abs(deadline_ms) > _MOST_DEADLINE_MS:
-        raise ConfigError(
-            f"deadline_ms is {deadline_ms!r}, wanted milliseconds from now on, or None"
-        )
-    return now_ns + round(deadline_ms * 1e6)

@@ -1,6 +1,7 @@
 """A real driver's accounts: what has not ended, what waits, who holds memory, who ended."""
 
 import heapq
+from collections import deque
 from collections.abc import Iterable
 
 from fusec.ir.errors import ConfigError
@@ -64,7 +65,7 @@ class Book:
         self._memory_bytes, self._queue_limit = memory_bytes, queue_limit
         self._starts: dict[int, int] = {}
         self._deadlines: list[tuple[int, int]] = []
-        self._ended: list[tuple[Outcome, Task]] = []
+        self._ended: deque[tuple[Outcome, Task]] = deque()
 
     def full(self, coming: int = 0) -> bool:
         """Tell whether one more is refused, with so many on their way here."""
@@ -170,10 +171,9 @@ class Book:
 
     @property
     def unsettled(self) -> int:
-        """How many calls have ended since `ended` was asked."""
+        """How many calls have ended that `next_ended` has not given."""
         return sum(task.size for _, task in self._ended)
 
-    def ended(self) -> list[tuple[Outcome, Task]]:
-        """Give what ended since this was asked before."""
-        ended, self._ended = self._ended, []
-        return ended
+    def next_ended(self) -> tuple[Outcome, Task] | None:
+        """Give one that ended, each once, in order."""
+        return self._ended.popleft() if self._ended else None

@@ -97,7 +97,7 @@ class LaneState:
 
 
 def lane_to_stop(
-    lanes: Sequence[Busy | None], takes_ns: int, due_ns: int, now_ns: int
+    lanes: Sequence[Busy | None], takes_ns: int, due_ns: int, deadline_ns: int | None, now_ns: int
 ) -> LanePort | None:
     """Give the lane that had better stop in the middle of its block for a newcomer.
 
@@ -105,6 +105,7 @@ def lane_to_stop(
         lanes: what runs on each.
         takes_ns: what the newcomer takes.
         due_ns: when it is due.
+        deadline_ns: when it is of no use any more.
         now_ns: the time.
 
     Returns:
@@ -121,7 +122,7 @@ def lane_to_stop(
         if max(end, now_ns) + takes_ns <= due_ns:
             return None
         soon = busy.port.retreat_ns if busy.work.can_retreat else None
-        if soon is None or now_ns + soon + takes_ns > due_ns:
+        if soon is None or (deadline_ns is not None and now_ns + soon + takes_ns > deadline_ns):
             continue
         first, finish = busy.work.least_due_ns, busy.finish_ns
         harmless = finish + takes_ns + soon <= first or finish > first

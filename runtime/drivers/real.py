@@ -15,7 +15,7 @@ from fusec.runtime.drivers.book import Book, News
 from fusec.runtime.drivers.busy import Busy, LaneState, lane_to_stop
 from fusec.runtime.drivers.rules import check_groups, check_launch, need_bytes
 from fusec.runtime.drivers.run import Span
-from fusec.runtime.drivers.work import Arrival, Ended, Event, LanePort, Left, Watch
+from fusec.runtime.drivers.work import Arrival, Ended, Event, LanePort, Left, Task, Watch
 from fusec.runtime.sched.corrected import Errors
 from fusec.runtime.sched.decider import Decider
 from fusec.runtime.sched.due import due_ns
@@ -103,7 +103,8 @@ class RealDriver:
         if not self._policy.preempts or cost is None or not self.running:
             return False
         takes, due = cost.left_ns(0, request.rows), due_ns(request, profile)
-        port = lane_to_stop([lane.busy for lane in self._lanes], takes, due, now_ns)
+        busy = [lane.busy for lane in self._lanes]
+        port = lane_to_stop(busy, takes, due, request.deadline_ns, now_ns)
         if port is not None:
             port.stop(within_block=True)
         return port is not None
@@ -149,8 +150,18 @@ class RealDriver:
 
     def settle(self) -> None:
         """Tell the watcher who ended. To be done soon after each turn."""
-        for outcome, task in self._book.ended():
-            self._watch.ended(outcome, task)
+        while (ended := self._book.next_ended()) is not None:
+            self._watch.ended(*ended)
+
+    def abandon(self) -> list[Task]:
+        """Give all that has not ended, and what ended without the watcher knowing. To be the last.
+
+        The lanes have to be idle.
+        """
+        left = list(self._book.tasks.values())
+        while (ended := self._book.next_ended()) is not None:
+            left.append(ended[1])
+        return left
 
     def _arrive(self, now: int, arrival: Arrival, news: News) -> None:
         request = arrival.request

@@ -52,7 +52,8 @@ class Item:
     """One call of one model, with inputs of its own memory."""
 
     __slots__ = (
-        "addresses", "error", "future", "inputs", "kind", "request", "rows", "ticket", "value",
+        "addresses", "error", "future", "inputs", "kind", "request", "rows", "settled", "ticket",
+        "value",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +77,7 @@ class Item:
         self.inputs, self.addresses = inputs, addresses
         self.rows = 1 if request.rows == 0 else request.rows
         self.future = future
+        self.settled = False
         self.ticket = -1
         """Number of the ticket that it is in."""
         self.value: Results | None = None
@@ -96,12 +98,12 @@ class Item:
         self.value = dict(zip(request.target.member.output_names, outputs, strict=True))
 
     def settle(self) -> Result:
-        """Give the future what there is for it; not if nobody wants it any more.
+        """Give the future what there is for it, once; not if nobody wants it any more.
 
         Returns:
             DONE, FAILED or CANCELLED.
         """
-        future = self.future
+        future, self.settled = self.future, True
         if not future.set_running_or_notify_cancel():
             return Result.CANCELLED
         if self.error is not None:
@@ -151,8 +153,8 @@ class Ticket:
             item.error = error
 
     def settle(self) -> Counter[Result]:
-        """Resolve all futures, and count how they ended."""
-        return Counter([item.settle() for item in self.items])
+        """Resolve all futures that are open, and count how they ended."""
+        return Counter([item.settle() for item in self.items if not item.settled])
 
     def leave(self) -> None:
         """Let go of the memory of the runs that it was in."""

@@ -90,12 +90,14 @@ class Watcher:
             self._less(task.size)
 
     def abandoned(self, tickets: Iterable[Ticket], error: BaseException) -> None:
-        """End tickets that nobody serves any more."""
+        """End tickets that nobody serves any more; those that have ended are left alone."""
         for ticket in tickets:
             for item in ticket.items:
                 if item.value is None and item.error is None:
                     item.error = error
             results = ticket.settle()
+            if not results:
+                continue
             with self._change:
                 self._counts.outcomes.update({str(r): n for r, n in results.items()})
                 self._counts.reasons[_NUMBERS.sub("N", str(error))] += ticket.size

@@ -275,6 +275,28 @@ def test_what_runs_when_the_scheduler_breaks_has_an_end_too(plan: fusec.Plan) ->
             assert error is None or isinstance(error, VerifyError)
 
 
+@pytest.mark.parametrize("method", ["enter", "finish", "start", "result"])
+def test_a_fault_anywhere_in_a_turn_leaves_no_future_open(
+    plan: fusec.Plan, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(10**6))
+    with _serve(plan) as rt:
+        plain = getattr(rt._driver.book, method)
+
+        def third(*args: Any, **kwargs: Any) -> Any:
+            if next(calls) == 2:
+                raise ZeroDivisionError("a fault")
+            return plain(*args, **kwargs)
+
+        monkeypatch.setattr(rt._driver.book, method, third)
+        futures = [rt.submit(f"wide{i % 3}", _x(5)) for i in range(20)]
+        ended = [future.exception(SECONDS) for future in futures]
+        assert all(e is None or isinstance(e, VerifyError) for e in ended)
+        assert any(ended)
+        assert rt.drain(SECONDS)
+        assert sum(rt.stats().outcomes.values()) == rt.stats().submitted == 20
+
+
 def test_closing_answers_what_came_before_and_refuses_what_comes_after(plan: fusec.Plan) -> None:
     rt = _serve(plan)
     futures = [rt.submit(f"wide{i % 3}", _x()) for i in range(30)]

@@ -12,8 +12,8 @@ __all__ = ["preemption"]
 def preemption(view: View, state: State) -> Preempt | None:
     """Stop a lane for who is first, if that saves it and costs nobody else a due time.
 
-    Who would be in time after the block that runs waits for it; who is late even after a retreat
-    gains nothing by it.
+    Who would be in time after the block that runs waits for it; who has a deadline and misses it
+    even after a retreat gains nothing by it.
     """
     if not view.lanes or any(lane.pack is None or lane.stopping for lane in view.lanes):
         return None
@@ -25,17 +25,25 @@ def preemption(view: View, state: State) -> Preempt | None:
     takes, due = left_ns(first, view.profile), first.due_ns
     if min(lane.block_end_ns for lane in view.lanes) + takes <= due:
         return None
-    able = [lane for lane in view.lanes if _yields(view, lane, takes, due)]
+    able = [lane for lane in view.lanes if _yields(view, lane, takes, due, first.promise_ns)]
     if not able:
         return None
     return Preempt(max(able, key=lambda lane: lane.block_end_ns).index)
 
 
-def _yields(view: View, lane: Lane, takes: int, due: int) -> bool:
-    """Say whether what runs on a lane can be stopped in time, and is still in time itself."""
+def _yields(view: View, lane: Lane, takes: int, due: int, by: int) -> bool:
+    """Say whether what runs on a lane can be stopped in time, and is still in time itself.
+
+    Args:
+        view: as it is.
+        lane: that runs something.
+        takes: what the other takes.
+        due: when it is due.
+        by: when it is of no use any more.
+    """
     if lane.retreat_ns is None or lane.pack is None or lane.pack.beside:
         return False
-    if view.now_ns + lane.retreat_ns + takes > due:
+    if view.now_ns + lane.retreat_ns + takes > by:
         return False
     cost = view.profile[lane.pack.template]
     after = min(lane.pack.next_block + 1, cost.n_blocks)

@@ -299,6 +299,15 @@ def test_whoever_would_be_late_stops_what_runs_before_the_driver_hears_of_it(pol
     assert lane.at_ns <= 200_001
 
 
+def test_what_has_no_deadline_is_better_late_than_later() -> None:
+    world = World("slack", costs({"long": [100.0], "short": [1.0]}), retreat_ns=5 * MS)
+    world.turn(Arrival(ask(1, "long"), Job()))
+    lane = world.lanes[0]
+    lane._ends = [100 * MS]
+    assert world.driver.nudge(ask(2, "short"), 0)
+    assert lane.at_ns <= 5 * MS + 1
+
+
 @pytest.mark.parametrize(
     ("policy", "deadline", "long"),
     [

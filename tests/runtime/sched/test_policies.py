@@ -179,6 +179,14 @@ def test_slack_retreats_for_a_deadline_that_would_be_lost() -> None:
     assert ended(drive("slack", profile, lazy, retreat_ns=MS // 5)) == {0: 500, 1: 502}
 
 
+def test_slack_retreats_for_what_is_late_even_so_unless_it_is_of_no_use_then() -> None:
+    profile = costs({"long": [500.0], "short": [2.0]})
+    soft = [ask(0, "long"), ask(1, "short", 10.0)]
+    assert ended(drive("slack", profile, soft, retreat_ns=8 * MS)) == {0: 502, 1: 18}
+    hard = [ask(0, "long"), ask(1, "short", 10.0, deadline=6.0)]
+    assert ended(drive("slack", profile, hard, retreat_ns=8 * MS))[0] == 500
+
+
 def test_slack_does_not_retreat_if_the_running_work_would_lose_its_own() -> None:
     profile = costs({"job": [50], "quick": [2]})
     requests = [ask(0, "job", deadline=50.5), ask(1, "quick", 10, deadline=5)]

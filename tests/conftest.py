@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import random
 import sys
 import zlib
@@ -15,6 +16,9 @@ import torch
 from fusec_testing import Golden, assert_no_worse, golden_path
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Triton decides when it is imported, by whomever, whether its kernels run without a card.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # `python -m pytest` puts the checkout on the path, where transformers, which asks whether there is
 # a package named kernels, finds this project's folder. An installed fusec needs no such entry.

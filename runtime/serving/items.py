@@ -52,7 +52,7 @@ class Item:
     """One call of one model, with inputs of its own memory."""
 
     __slots__ = (
-        "addresses", "error", "future", "inputs", "kind", "request", "rows", "settled", "ticket",
+        "addresses", "ended", "error", "future", "inputs", "kind", "request", "rows", "ticket",
         "value",
     )  # fmt: skip
 
@@ -77,7 +77,8 @@ class Item:
         self.inputs, self.addresses = inputs, addresses
         self.rows = 1 if request.rows == 0 else request.rows
         self.future = future
-        self.settled = False
+        self.ended: Result | None = None
+        """How it ended, once its future knows."""
         self.ticket = -1
         """Number of the ticket that it is in."""
         self.value: Results | None = None
@@ -103,7 +104,12 @@ class Item:
         Returns:
             DONE, FAILED or CANCELLED.
         """
-        future, self.settled = self.future, True
+        if self.ended is None:
+            self.ended = self._settled()
+        return self.ended
+
+    def _settled(self) -> Result:
+        future = self.future
         if not future.set_running_or_notify_cancel():
             return Result.CANCELLED
         if self.error is not None:
@@ -116,7 +122,7 @@ class Item:
 class Ticket:
     """What the policy sees as one request."""
 
-    __slots__ = ("items", "number", "segments")
+    __slots__ = ("counted", "items", "number", "segments")
 
     def __init__(self, number: int, items: Sequence[Item]) -> None:
         """Take the items of one template."""
@@ -124,6 +130,8 @@ class Ticket:
         self.items = items
         for item in items:
             item.ticket = number
+        self.counted = False
+        """Whether it is among what a runtime says has ended."""
         self.segments: list[Segment] = []
         """Where it runs, from its first launch on."""
 
@@ -153,8 +161,8 @@ class Ticket:
             item.error = error
 
     def settle(self) -> Counter[Result]:
-        """Resolve all futures that are open, and count how they ended."""
-        return Counter([item.settle() for item in self.items if not item.settled])
+        """Resolve all futures that are open, and count how all of them ended."""
+        return Counter([item.settle() for item in self.items])
 
     def leave(self) -> None:
         """Let go of the memory of the runs that it was in."""

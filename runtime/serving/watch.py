@@ -81,6 +81,7 @@ class Watcher:
         if outcome.result in _REFUSED:
             task.fail(Rejected(outcome.reason, str(outcome.result)))
         task.leave()
+        task.counted = True
         refused = outcome.result in _REFUSED
         results = task.settle()
         if refused:
@@ -92,12 +93,13 @@ class Watcher:
     def abandoned(self, tickets: Iterable[Ticket], error: BaseException) -> None:
         """End tickets that nobody serves any more; those that have ended are left alone."""
         for ticket in tickets:
+            if ticket.counted:
+                continue
+            ticket.counted = True
             for item in ticket.items:
                 if item.value is None and item.error is None:
                     item.error = error
             results = ticket.settle()
-            if not results:
-                continue
             with self._change:
                 self._counts.outcomes.update({str(r): n for r, n in results.items()})
                 self._counts.reasons[_NUMBERS.sub("N", str(error))] += ticket.size

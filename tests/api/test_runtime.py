@@ -187,6 +187,7 @@ def test_bad_values_fail_alone_too(rt: Runtime, plan: fusec.Plan) -> None:
     assert _bytes(tick["words0"].result(SECONDS)) == want
     assert isinstance(tick["words1"].exception(SECONDS), KernelError)
     assert tick["k1"].result(SECONDS) is not None
+    assert rt.drain(SECONDS)
     assert rt.stats().outcomes["failed"] == 2
 
 

@@ -122,7 +122,10 @@ def test_importing_everything_makes_no_twin() -> None:
     code = (
         "import importlib, pkgutil, sys, fusec\n"
         "for m in pkgutil.walk_packages(fusec.__path__, 'fusec.'):\n"
-        "    if not m.name.endswith('__main__'): importlib.import_module(m.name)\n"
+        "    if m.name.endswith('__main__'): continue\n"
+        "    try: importlib.import_module(m.name)\n"
+        "    except ModuleNotFoundError as e:\n"
+        "        if e.name != 'triton': raise\n"
         f"assert not set(sys.modules) & set({PARTS!r})\n"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -131,7 +134,7 @@ def test_importing_everything_makes_no_twin() -> None:
 
 def test_import_is_lazy() -> None:
     """`import fusec` must not cost the import of PyTorch, and must offer its public names."""
-    heavy = {"torch", "onnx", "numba", "sklearn", "onnxruntime", "rich", "typer"}
+    heavy = {"torch", "onnx", "numba", "sklearn", "onnxruntime", "rich", "typer", "triton"}
     code = (
         "import sys, fusec\n"
         "print(dir(fusec), fusec.__version__)\n"
@@ -188,7 +191,13 @@ def public_objects() -> Iterator[tuple[str, object]]:
     for found in pkgutil.walk_packages(fusec.__path__, "fusec."):
         if found.name.endswith("__main__"):
             continue
-        module = importlib.import_module(found.name)
+        try:
+            module = importlib.import_module(found.name)
+        except ModuleNotFoundError as error:
+            # Triton is only there for some machines.
+            if error.name != "triton":
+                raise
+            continue
         yield found.name, module
         for name, value in vars(module).items():
             if name.startswith("_") or getattr(value, "__module__", None) != found.name:

@@ -17,8 +17,8 @@ class Busy:
     """One launch in progress."""
 
     __slots__ = (
-        "dues", "entries", "finish_ns", "launch", "overhead_ns", "port", "start_ns", "stopping",
-        "work",
+        "dues", "entries", "finish_ns", "launch", "overhead_ns", "port", "promise_ns", "start_ns",
+        "stopping", "work",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +48,9 @@ class Busy:
         self.port, self.launch, self.entries = port, launch, entries
         self.start_ns, self.overhead_ns = now_ns, overhead_ns
         self.dues = tuple([due_ns(e.request, profile) for part in entries for e in part])
+        deadlines = [e.request.deadline_ns for part in entries for e in part]
+        self.promise_ns = min((d for d in deadlines if d is not None), default=None)
+        """The first deadline of all that runs."""
         self.stopping = False
         self.work = Work(
             [([tasks[n] for n in p.requests], p.next_block) for p in launch.pack.parts],
@@ -109,9 +112,9 @@ def lane_to_stop(
         now_ns: the time.
 
     Returns:
-        Of those that can stop in time and run nothing that is due before or would be late for it,
-        the one whose block ends last; None if one is free or will be in time, or has been told to
-        stop already.
+        Of those that can stop in time and run nothing that is due before or would miss a deadline
+        for it, the one whose block ends last; None if one is free or will be in time, or has been
+        told to stop already.
     """
     best: LanePort | None = None
     best_end = 0
@@ -124,9 +127,9 @@ def lane_to_stop(
         soon = busy.port.retreat_ns if busy.work.can_retreat else None
         if soon is None or (deadline_ns is not None and now_ns + soon + takes_ns > deadline_ns):
             continue
-        first, finish = busy.work.least_due_ns, busy.finish_ns
-        harmless = finish + takes_ns + soon <= first or finish > first
-        if due_ns < first and harmless and end >= best_end:
+        promise, finish = busy.promise_ns, busy.finish_ns
+        harmless = promise is None or finish + takes_ns + soon <= promise or finish > promise
+        if due_ns < busy.work.least_due_ns and harmless and end >= best_end:
             best, best_end = busy.port, end
     return best
 

@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,10 +23,12 @@ from fusec.cli.options import (
 )
 from fusec.cli.output import JsonFlag, emit_json, emit_text, say
 from fusec.cli.sources import NameFrom, find_models
-from fusec.explain import Explanation
 from fusec.kernels.cuda.cards import card_of
 from fusec.profile import Profile
 from fusec.targets import TargetInfo
+
+if TYPE_CHECKING:
+    from fusec.explain import Explanation  # which imports PyTorch
 
 __all__ = ["explain"]
 
@@ -106,7 +108,7 @@ def _target(plan: fusec.Plan, target: str) -> TargetInfo:
     return plan.compile_for(target)
 
 
-def _costs(plan: fusec.Plan, explanation: Explanation) -> Profile:
+def _costs(plan: fusec.Plan, explanation: "Explanation") -> Profile:
     """Take the profile from the plan; measure where there is none or models joined since."""
     native = {g.template for g in explanation.groups if g.native and g.native.whole is None}
     stored = plan.costs()

@@ -76,7 +76,8 @@ class FakeStore:
             future.set_result(self.answer(arrays))
         else:
             self.waiting.append(future)
-            threading.Thread(target=self._later, args=(future, arrays), daemon=True).start()
+            held = self.hold, future, arrays
+            threading.Thread(target=self._later, args=held, daemon=True).start()
         return future
 
     def stats(self) -> dict[str, Any]:
@@ -85,8 +86,12 @@ class FakeStore:
     def close(self) -> None:
         self.closed = True
 
-    def _later(self, future: "Future[dict[str, Any]]", arrays: Mapping[str, np.ndarray]) -> None:
-        assert self.hold is not None
-        self.hold.wait(30)
+    def _later(
+        self,
+        hold: threading.Event,
+        future: "Future[dict[str, Any]]",
+        arrays: Mapping[str, np.ndarray],
+    ) -> None:
+        hold.wait(30)
         if future.set_running_or_notify_cancel():
             future.set_result(self.answer(arrays))

@@ -64,6 +64,7 @@ def compile(
     for name, source in models.items():
         given = {key: table.get(name, table.get("*")) for key, table in options.items()}
         plan.add(name, source, bind=_bound(name, bind, models), **given)
+    plan.gather()
     return plan
 
 

@@ -143,6 +143,13 @@ class Plan:
         """
         self._forget(self._registry.remove(name))
 
+    def gather(self) -> None:
+        """Lay all weights together in memory, where they are read faster; `compile` ends with it.
+
+        Worth its copy after many models were added one by one. Loaded plans lie so already.
+        """
+        self._registry.gather()
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan to one file, whole or not at all; an old file stays until then."""
         device = tuple(self._device.values())

@@ -23,6 +23,7 @@ from fusec.ir.plan import (
 )
 from fusec.ir.template import Template
 from fusec.runtime.request import Choice, Target
+from fusec.runtime.weights import ALIGN_BYTES, Pages
 
 __all__ = ["Registry"]
 
@@ -106,6 +107,24 @@ class Registry:
             self._leave(self._members.pop(name))
             return gone
 
+    def gather(self) -> None:
+        """Move all weights together, each member's behind one another: they are read faster so.
+
+        Calls that were planned before keep the weights they have.
+
+        Cost: one copy of all weights; a block's worth of memory while it lasts.
+        """
+        with self._lock:
+            pages = Pages(sum(blob.data.nbytes + ALIGN_BYTES for blob in self._weights.values()))
+            moved: set[str] = set()
+            for name, member in self._members.items():
+                for key in (key for variant in member.variants for key in variant.weights):
+                    if key not in moved:
+                        moved.add(key)
+                        self._weights[key] = pages.put(self._weights[key])
+                self._targets[name] = self._target(name, member)
+            self._version += 1
+
     def check_name(self, name: str, *, replacing: bool) -> None:
         """Raise ConfigError unless the name is there (replacing) or free (not replacing)."""
         if not isinstance(name, str) or not name:
@@ -181,12 +200,13 @@ class Registry:
 
     def _enter(self, name: str, member: Member) -> None:
         self._members[name] = member
-        self._targets[name] = Target(
-            name=name, member=member, choices=tuple(map(self._choice, member.variants))
-        )
+        self._targets[name] = self._target(name, member)
         for variant in member.variants:
             form = self._forms[variant.form]
             self._uses.update([variant.form, form.template, *variant.weights])
+
+    def _target(self, name: str, member: Member) -> Target:
+        return Target(name=name, member=member, choices=tuple(map(self._choice, member.variants)))
 
     def _choice(self, variant: Variant) -> Choice:
         return Choice(

@@ -22,10 +22,13 @@ from fusec.runtime.arrays import array_of, dtype_of, tensor_of_array
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["blob_of", "check_finite", "plain_array", "repacked", "tensor_of"]
+__all__ = ["Pages", "blob_of", "check_finite", "plain_array", "repacked", "tensor_of"]
 
 ALIGN_BYTES = 64
 """A line of the cache: panels are read line by line."""
+
+_BLOCK_BYTES = 1 << 25
+"""Freed at once, when the last weight in it is gone."""
 
 
 def blob_of(tensor: "torch.Tensor", layout: Layout) -> tuple[str, Blob]:
@@ -125,6 +128,42 @@ def _owned(flat: np.ndarray) -> np.ndarray:
     own = memory[start : start + flat.nbytes].view(flat.dtype)
     own[...] = flat
     return own
+
+
+class Pages:
+    """Memory for weights that stay together: blocks so large that they lie in huge pages.
+
+    Weights that were allocated one by one lie in small pages all over memory. Reading 24 MB of them
+    once took 1.6 to 1.8 times as long: a page is looked up every 4 KB, and streams end there.
+    """
+
+    def __init__(self, n_bytes: int) -> None:
+        """Take no memory yet.
+
+        Args:
+            n_bytes: of all that will be put there, about; blocks are no larger than that.
+        """
+        self._left = n_bytes
+        self._block = np.empty(0, dtype=np.uint8)
+        self._used = 0
+
+    def put(self, blob: Blob) -> Blob:
+        """Give a copy of a blob that lies behind the one before; a block lives with its last blob.
+
+        Cost: one copy of the bytes.
+        """
+        size = blob.data.nbytes
+        if not size:
+            return blob
+        if self._used + size > len(self._block):
+            block = max(size, min(self._left, _BLOCK_BYTES)) + ALIGN_BYTES
+            self._block = np.empty(block, dtype=np.uint8)  # NumPy asks for huge pages from 4 MB on
+            self._used = -self._block.ctypes.data % ALIGN_BYTES
+        own = self._block[self._used : self._used + size]
+        own[...] = np.frombuffer(blob.data, dtype=np.uint8)
+        self._used += -(-size // ALIGN_BYTES) * ALIGN_BYTES
+        self._left -= size
+        return replace(blob, data=own.data)
 
 
 def check_finite(weights: "Mapping[str, torch.Tensor]") -> None:

@@ -144,10 +144,7 @@ class Plan:
         self._forget(self._registry.remove(name))
 
     def gather(self) -> None:
-        """Lay all weights together in memory, where they are read faster; `compile` ends with it.
-
-        Worth its copy after many models were added one by one. Loaded plans lie so already.
-        """
+        """Lay weights together in memory, to be read faster: as loaded plans, `compile` ends so."""
         self._registry.gather()
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -267,11 +264,9 @@ class Plan:
         from fusec.how import how_merged, how_native
 
         data = self._registry.data()
-        if data.executor is Executor.MERGED:
-            return explain(data, merges=how_merged(data))
         if data.executor is Executor.CPU:
             return explain(data, natives=how_native(data, self._stages))
-        return explain(data)
+        return explain(data, merges=how_merged(data) if data.executor is Executor.MERGED else None)
 
     def inside(self) -> tuple[Registry, Stages, WholeRequests]:
         """Give what a runtime builds on: the members, what they are lowered to, who runs them."""

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def test_the_same_bytes_in_order_on_lines(sizes: list[int], said_bytes: int) -> 
     assert all(b.spec == a.spec and b.layout == a.layout for a, b in zip(blobs, moved, strict=True))
     spans = sorted((_address(b), _address(b) + b.data.nbytes) for b in moved if b.data.nbytes)
     assert all(start % ALIGN_BYTES == 0 for start, _ in spans)
-    assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
 
 
 def test_a_block_lives_as_long_as_its_last_weight(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,5 +66,5 @@ def test_compiled_members_lie_together_and_answer_as_before() -> None:
     assert {n: plan.run({n: x})[n]["output"].tobytes() for n in models} == before
     own = [b for n in plan.members for b in plan._registry.target(n).choices[0].weights]
     spans = sorted((_address(b), -(-b.data.nbytes // ALIGN_BYTES) * ALIGN_BYTES) for b in own)
-    assert all(a + size == b for (a, size), (b, _) in zip(spans, spans[1:], strict=False))
+    assert all(a + size == b for (a, size), (b, _) in pairwise(spans))
     assert _address(held[0]) != _address(plan._registry.target("m0").choices[0].weights[0])

@@ -17,6 +17,7 @@ import numpy as np
 
 from fusec.ir.frozen import dataclass
 from fusec.runtime.cache import LockedCache
+from fusec.runtime.lending import Lender
 from fusec.runtime.request import Choice
 from fusec.runtime.serving.items import Item, Kind
 from fusec.runtime.tile.answers import Memory, Ports
@@ -127,23 +128,6 @@ class Body:
 _Rows = tuple[int | None, ...]
 
 
-class _Bodies:
-    """Bodies of one shape that nobody uses."""
-
-    def __init__(self, make: Callable[[], Body]) -> None:
-        self._make = make
-        self._free: list[Body] = []
-
-    def take(self) -> Body:
-        try:
-            return self._free.pop()
-        except IndexError:
-            return self._make()
-
-    def give(self, body: Body) -> None:
-        self._free.append(body)
-
-
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class _Own:
     """A member's weights."""
@@ -161,7 +145,7 @@ class _List:
     """[requests, weights] addresses, in the order of the body."""
     order: tuple[int, ...]
     """Positions of the items; () if they are in order."""
-    bodies: _Bodies
+    bodies: Lender[Body]
 
 
 class Shapes:
@@ -181,7 +165,7 @@ class Shapes:
             weights: a member's choice -> the address of each weight.
         """
         self._workers, self._address, self._weights = workers, address, weights
-        self._known: LockedCache[_Bodies] = LockedCache(limit=_MOST_SHAPES)
+        self._known: LockedCache[Lender[Body]] = LockedCache(limit=_MOST_SHAPES)
         self._lists: LockedCache[_List] = LockedCache(limit=_MOST_SHAPES)
         self._own: weakref.WeakKeyDictionary[Choice, _Own] = weakref.WeakKeyDictionary()
         self._owners: weakref.WeakValueDictionary[int, _Own] = weakref.WeakValueDictionary()
@@ -226,13 +210,13 @@ class Shapes:
             self._known.get(key, partial(self._build, kind, rows, same)),
         )
 
-    def _build(self, kind: Kind, rows: _Rows, same: np.ndarray) -> _Bodies:
+    def _build(self, kind: Kind, rows: _Rows, same: np.ndarray) -> Lender[Body]:
         self.built += 1
         assert kind.binding is not None and kind.split is not None
         starts = (0, *itertools.accumulate([n or 1 for n in rows]))
         cls = Class(kind.binding, starts, same)
         program, blocks = cut_program(build([cls], self._workers, self._address), [kind.split])
-        return _Bodies(partial(Body, program, blocks, kind, rows))
+        return Lender(partial(Body, program, blocks, kind, rows))
 
     def _of(self, choice: Choice) -> _Own:
         own = self._own.get(choice)

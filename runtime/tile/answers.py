@@ -105,6 +105,7 @@ class Ports:
         """
         held: list[np.ndarray] = []
         for i, slot in enumerate(self.input_slots):
+            rows: list[np.ndarray] = []
             if addresses is not None and self._in_place:
                 starts = addresses[:, i]
             else:
@@ -113,9 +114,8 @@ class Ports:
                 held += rows
             size = self._input_bytes[i]
             for a, b in self._joins:
-                together = np.concatenate(
-                    [self._rows_of(requests, p, i).reshape(-1) for p in range(a, b)]
-                )
+                own = rows[a:b] or [self._rows_of(requests, p, i) for p in range(a, b)]
+                together = np.concatenate([array.reshape(-1) for array in own])
                 starts[a:b] = together.ctypes.data + size * (self._firsts[a:b] - self._firsts[a])
                 held.append(together)
             self._enter(block, slot, starts, size)

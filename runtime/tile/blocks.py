@@ -21,11 +21,12 @@ from fusec.ir.split import Split
 from fusec.ir.stage import Lowered
 from fusec.ir.template import Template
 from fusec.runtime.cache import LockedCache
+from fusec.runtime.lending import Lender
 from fusec.runtime.pool import pool
 from fusec.runtime.request import Choice
 from fusec.runtime.tile.answers import Memory
 from fusec.runtime.tile.build import Program, build
-from fusec.runtime.tile.call import STATUS_TEXTS, Call, CallPool
+from fusec.runtime.tile.call import STATUS_TEXTS, Call
 from fusec.runtime.tile.cut import cut_program, parts_of
 from fusec.runtime.tile.engine import Job, Status, Word
 from fusec.runtime.tile.executor import Answers, NativeExecutor, Rows, Wanted, templates_of
@@ -229,7 +230,7 @@ class BlockExecutor(NativeExecutor):
         """Make an executor; see `NativeExecutor`."""
         super().__init__(lowered, threads, run_extern, proved=proved)
         self._lists: LockedCache[tuple[Arranged, Rows]] = LockedCache(limit=64)
-        self._cut: LockedCache[CallPool[BlockCall]] = LockedCache(limit=64)
+        self._cut: LockedCache[Lender[BlockCall]] = LockedCache(limit=64)
 
     def begin(
         self,
@@ -252,9 +253,10 @@ class BlockExecutor(NativeExecutor):
         own = tuple(_split_of(numbers, splits) for numbers in arranged.parts)
         calls = self._cut.get(
             (arranged.shape, rows, tuple(map(_places_of, own))),
-            lambda: CallPool(self._block_maker(wanted, arranged, rows, own)),
+            lambda: Lender(self._block_maker(wanted, arranged, rows, own)),
         )
-        call, choices = calls.take(arranged), [w.choice for w in wanted]
+        call, choices = calls.take(), [w.choice for w in wanted]
+        call.bind(arranged)
         return BlockRun(call, self._arenas, inputs, self._externs.guard, calls.give, choices)
 
     def forget(self, choices: Sequence[Choice]) -> None:

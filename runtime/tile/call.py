@@ -4,7 +4,6 @@ Not reentrant; calls are lent. Another list of the same shape only needs other w
 """
 
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from fusec.runtime.tile.layout import Arranged, joins_of
 from fusec.runtime.tile.memory import ArenaPool
 from fusec.runtime.tile.tables import Tables
 
-__all__ = ["SERVICES", "STATUS_TEXTS", "Call", "CallPool"]
+__all__ = ["SERVICES", "STATUS_TEXTS", "Call"]
 
 SERVICES = ("pointwise_program",)
 """Kernels that kernels call, by their word in the table of services; the status word follows."""
@@ -116,7 +115,7 @@ class Call:
         for numbers, where, ports, block in zip(
             self._parts, self._positions, self._ports, self._blocks, strict=True
         ):
-            given = [inputs[p] for p in numbers]
+            given = inputs if self._is_ordered else [inputs[p] for p in numbers]
             held += ports.enter_inputs(block, given, None if known is None else known[where])
             outputs.append(ports.enter_outputs(block))
         region = arenas.take(self._tables.n_bytes)
@@ -147,28 +146,3 @@ class Call:
             for number, answer in zip(numbers, ports.answers(blocks), strict=True):
                 ordered[number] = answer
         return ordered
-
-
-C = TypeVar("C", bound=Call)
-
-
-class CallPool(Generic[C]):
-    """Calls of one program, lent one at a time. Safe from many threads."""
-
-    def __init__(self, make: Callable[[], C]) -> None:
-        """Make the first call; several are there if several threads run at once."""
-        self._make = make
-        self._calls = [make()]
-
-    def take(self, arranged: Arranged) -> C:
-        """Lend a call, bound to an instance list."""
-        try:
-            call = self._calls.pop()
-        except IndexError:
-            call = self._make()
-        call.bind(arranged)
-        return call
-
-    def give(self, call: C) -> None:
-        """Take a call back."""
-        self._calls.append(call)

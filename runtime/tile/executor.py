@@ -11,12 +11,13 @@ from fusec.ir.stage import Lowered
 from fusec.ir.template import Template
 from fusec.kernels.library import address, prepare
 from fusec.runtime.cache import LockedCache
+from fusec.runtime.lending import Lender
 from fusec.runtime.pool import pool
 from fusec.runtime.request import Choice
 from fusec.runtime.tile.bind import Binding
 from fusec.runtime.tile.bounds import check_bounds
 from fusec.runtime.tile.build import Program, build
-from fusec.runtime.tile.call import SERVICES, Call, CallPool
+from fusec.runtime.tile.call import SERVICES, Call
 from fusec.runtime.tile.code import EXTERN, TemplateCode
 from fusec.runtime.tile.externs import Externs, RunExtern
 from fusec.runtime.tile.layout import Arranged, Part, arrange
@@ -80,7 +81,7 @@ class Prepared:
 
     def __init__(
         self,
-        calls: CallPool[Call],
+        calls: Lender[Call],
         arranged: Arranged,
         arenas: ArenaPool,
         guard: Guard,
@@ -110,7 +111,7 @@ class Prepared:
         Raises:
             KernelError: a kernel or an extern stage reports bad data.
         """
-        call = self._calls.take(self._arranged)
+        call = self._borrow()
         try:
             return self._guard(call, lambda: call.run(pool(), self._arenas, inputs, addresses))
         finally:
@@ -122,13 +123,18 @@ class Prepared:
         Args:
             inputs: as for `run`.
         """
-        call = self._calls.take(self._arranged)
+        call = self._borrow()
         try:
             call.job.start_trace(len(call.program.table.tasks))
             answers = self._guard(call, lambda: call.run(pool(), self._arenas, inputs))
             return Traced(answers, call.job.stop_trace(), call.program)
         finally:
             self._calls.give(call)
+
+    def _borrow(self) -> Call:
+        call = self._calls.take()
+        call.bind(self._arranged)
+        return call
 
 
 class NativeExecutor:
@@ -154,7 +160,7 @@ class NativeExecutor:
         self._codes: LockedCache[TemplateCode] = LockedCache(limit=None)
         self._bindings: LockedCache[Binding] = LockedCache(limit=128)
         self._prepared: LockedCache[Prepared] = LockedCache(limit=64)
-        self._calls: LockedCache[CallPool[Call]] = LockedCache(limit=64)
+        self._calls: LockedCache[Lender[Call]] = LockedCache(limit=64)
         self._addresses: weakref.WeakKeyDictionary[Choice, np.ndarray] = weakref.WeakKeyDictionary()
         self._arenas = ArenaPool()
         self._externs = Externs(run_extern)
@@ -200,7 +206,7 @@ class NativeExecutor:
     def _plan(self, wanted: Sequence[Wanted]) -> Prepared:
         arranged, rows = self.arrange(wanted)
         calls = self._calls.get(
-            (arranged.shape, rows), lambda: CallPool(self._maker(wanted, arranged, rows))
+            (arranged.shape, rows), lambda: Lender(self._maker(wanted, arranged, rows))
         )
         has_extern = any(c.binding.code.externs for c in arranged.classes)
         guard = self._externs.guard if has_extern else _plainly

@@ -97,9 +97,10 @@ class Service:
             raise _told(e, version.key, name) from e
         finally:
             version.leave()
-        queued = min(done - asked, max(0, getattr(future, "queue_ns", None) or 0))
+        start = getattr(future, "start", None)
+        queued = 0 if start is None else min(done - asked, max(0, start.at_ns - asked))
         times = Times(asked - began, queued, done - asked - queued, self._clock() - done)
-        statistics.answered(rows_of(request, version), times, time.time_ns() // _MS)
+        statistics.answered(rows_of(request, version), times, time.time_ns() // _MS, start)
         response = InferResponse(
             id=request.id, model=name, version=str(version.number), outputs=tuple(outputs)
         )

@@ -1,4 +1,8 @@
-"""What is counted per model version, as Triton counts it. Touched by the event loop only."""
+"""What is counted per model version, as Triton counts it. Touched by the event loop only.
+
+A request's time in the queue ends with the launch in which it begins to run. Requests of a model
+that begin in one launch are one execution, whatever runs beside them; its batch size is their rows.
+"""
 
 from collections import Counter
 from enum import StrEnum
@@ -48,6 +52,21 @@ class Times:
 
 
 _COMPUTE = (Phase.COMPUTE_INPUT, Phase.COMPUTE_INFER, Phase.COMPUTE_OUTPUT)
+_SIZES = 256
+"""Batch sizes that are told apart; clients choose them."""
+_OPEN = 16
+"""Executions of which more answers may come: those of each lane, and of what was interrupted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Execution:
+    """What is known of one by now."""
+
+    rows: int
+    size: int
+    """What it is counted under: its rows, or 0 where there are too many sizes."""
+    parts_ns: tuple[int, ...]
+    """Of the slowest of its requests, by `_COMPUTE`."""
 
 
 class Statistics:
@@ -66,23 +85,25 @@ class Statistics:
         self.ns: Counter[Phase] = Counter()
         self.failures: Counter[Reason] = Counter()
         self.batches: dict[int, Counter[str]] = {}
+        self._open: dict[object, _Execution] = {}
 
-    def answered(self, rows: int, times: Times, at_ms: int) -> None:
-        """Count an answer."""
+    def answered(self, rows: int, times: Times, at_ms: int, launch: object | None = None) -> None:
+        """Count an answer.
+
+        Args:
+            rows: of it.
+            times: that it took.
+            at_ms: when it was there.
+            launch: whoever has the same one ran together; None: it ran alone.
+        """
         self.inferences += rows
-        self.executions += 1
         self.last_ms = at_ms
         parts = (times.input_ns, times.infer_ns, times.output_ns)
         spent = ((Phase.SUCCESS, times.total_ns), (Phase.QUEUE, times.queue_ns))
         for phase, took in (*spent, *zip(_COMPUTE, parts, strict=True)):
             self.counts[phase] += 1
             self.ns[phase] += took
-        # Clients choose their batches, so only so many sizes are told apart.
-        size = rows if rows in self.batches or len(self.batches) < 256 else 0
-        batch = self.batches.setdefault(size, Counter())
-        batch["count"] += 1
-        for phase, took in zip(_COMPUTE, parts, strict=True):
-            batch[phase] += took
+        self._executed(rows, parts, launch)
 
     def failed(self, reason: Reason, took_ns: int) -> None:
         """Count a request that was not answered."""
@@ -109,6 +130,31 @@ class Statistics:
             ],
             "memory_usage": [],
         }
+
+    def _executed(self, rows: int, parts_ns: tuple[int, ...], launch: object | None) -> None:
+        """Count an execution, or make the one of the same launch larger."""
+        before = None if launch is None else self._open.pop(launch, None)
+        if before is None:
+            self.executions += 1
+        else:
+            self._count(before, -1)
+            rows += before.rows
+            parts_ns = tuple(map(max, parts_ns, before.parts_ns))
+        size = rows if rows in self.batches or len(self.batches) < _SIZES else 0
+        execution = _Execution(rows, size, parts_ns)
+        self._count(execution, 1)
+        if launch is not None:
+            self._open[launch] = execution
+            if len(self._open) > _OPEN:
+                del self._open[next(iter(self._open))]
+
+    def _count(self, execution: _Execution, sign: int) -> None:
+        batch = self.batches.setdefault(execution.size, Counter())
+        batch["count"] += sign
+        for phase, took_ns in zip(_COMPUTE, execution.parts_ns, strict=True):
+            batch[phase] += sign * took_ns
+        if not batch["count"]:
+            del self.batches[execution.size]
 
 
 def reason_of(error: BaseException) -> Reason:

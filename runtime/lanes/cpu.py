@@ -11,6 +11,7 @@ from time import monotonic_ns
 
 from fusec.runtime.drivers.work import Ended, Work
 from fusec.runtime.pool import Pool, raise_retreat
+from fusec.runtime.serving.answer import Start
 from fusec.runtime.serving.engine import Engine, Team
 from fusec.runtime.serving.items import Ticket
 from fusec.runtime.tile.engine import Status, aligned_words
@@ -89,6 +90,9 @@ class CpuLane:
 
     def _run(self, work: Work) -> Ended:
         tickets = [_ticket(task) for tasks, _ in work.parts for task in tasks]
+        start = Start(monotonic_ns())
+        for ticket in tickets:
+            ticket.start = ticket.start or start
         took: list[int] = []
         blocks, half_done = 0, False
         try:

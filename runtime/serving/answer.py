@@ -6,7 +6,17 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any
 
-__all__ = ["Answer", "Courier"]
+__all__ = ["Answer", "Courier", "Start"]
+
+
+class Start:
+    """The launch in which requests began to run: who has the same one ran together."""
+
+    __slots__ = ("at_ns",)
+
+    def __init__(self, at_ns: int) -> None:
+        """Take the time, on the monotonic clock."""
+        self.at_ns = at_ns
 
 
 class Courier:
@@ -52,6 +62,8 @@ class Answer(Future[Any]):
         self._courier = courier
         self.left: Callable[[], None] | None = None
         """Is told when the client cancels."""
+        self.start: Start | None = None
+        """When it began to run, and with whom; known when it is done, None if it never ran."""
         self.gone = False
         """Whether it was cancelled; `cancelled` says the same, and takes a lock."""
 

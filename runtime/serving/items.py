@@ -16,7 +16,7 @@ from fusec.ir.template import Template
 from fusec.runtime.native import given_back, no_rows
 from fusec.runtime.request import Request
 from fusec.runtime.sched.records import Result
-from fusec.runtime.serving.answer import Answer
+from fusec.runtime.serving.answer import Answer, Start
 from fusec.runtime.tile.bind import Binding
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Item:
 class Ticket:
     """What the policy sees as one request."""
 
-    __slots__ = ("counted", "items", "number", "segments")
+    __slots__ = ("counted", "items", "number", "segments", "start")
 
     def __init__(self, number: int, items: Sequence[Item]) -> None:
         """Take the items of one template."""
@@ -134,6 +134,8 @@ class Ticket:
         """Whether it is among what a runtime says has ended."""
         self.segments: list[Segment] = []
         """Where it runs, from its first launch on."""
+        self.start: Start | None = None
+        """Its first launch."""
 
     @property
     def size(self) -> int:
@@ -162,6 +164,8 @@ class Ticket:
 
     def settle(self) -> Counter[Result]:
         """Resolve all futures that are open, and count how all of them ended."""
+        for item in self.items:
+            item.future.start = self.start
         return Counter([item.settle() for item in self.items])
 
     def leave(self) -> None:

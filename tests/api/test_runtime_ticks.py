@@ -190,3 +190,16 @@ def test_ticks_of_many_threads_do_not_mix(rt: Runtime, plan: fusec.Plan) -> None
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_calls_of_a_tick_begin_together(rt: Runtime) -> None:
+    x = np.ones((1, 6), dtype=np.float32)
+    together = rt.submit_many({"k0": x, "k1": x, "k2": x})
+    for future in together.values():
+        future.result(SECONDS)
+    alone = rt.submit("k0", x)
+    alone.result(SECONDS)
+    starts = [future.start for future in (*together.values(), alone)]  # type: ignore[attr-defined]
+    assert starts[0] is not None
+    assert starts[0] is starts[1] is starts[2]
+    assert starts[3].at_ns > starts[0].at_ns

@@ -5,7 +5,7 @@ import triton.language as tl
 
 from fusec.kernels.grouped.point import finish, pointer, tile_at, vector, widened
 
-__all__ = ["CHUNK", "gemm", "products"]
+__all__ = ["CHUNK", "gemm", "gemm_tile", "products"]
 
 CHUNK = tl.constexpr(256)
 """Steps of k that are added up by themselves."""
@@ -31,38 +31,65 @@ def gemm(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """Run tiles of gemm stages; see `grouped` for the table's words."""
+    """Run tiles of gemm stages."""
     for at in range(tl.program_id(0), tl.load(count), tl.num_programs(0)):
-        words, block_m, block_n = tile_at(table, tiles, at, WORDS)
-        a = pointer(words, 0, A_DTYPE, A_ALIGNED)
-        b = pointer(words, 1, B_DTYPE, 16)
-        m = tl.load(words + 3)
-        k = tl.multiple_of(tl.load(words + 4), K_MULTIPLE)
-        n = tl.multiple_of(tl.load(words + 5), N_MULTIPLE)
-        step = tl.multiple_of(tl.load(words + 6), vector(A_DTYPE, A_ALIGNED))
-        nr = tl.multiple_of(tl.load(words + 7), 16)
-        rows = block_m * BLOCK_M + tl.arange(0, BLOCK_M)
-        columns = block_n * BLOCK_N + tl.arange(0, BLOCK_N)
-        panels = (columns // nr) * (k * nr) + columns % nr
-        panels = tl.max_contiguous(tl.multiple_of(panels, 16), 16)
-        sums = products(
-            a + rows[:, None] * step,
-            b + panels[None, :],
-            (rows < m)[:, None],
-            (columns < n)[None, :],
-            k,
-            nr,
-            PRECISION,
-            WIDEN,
-            BLOCK_M,
-            BLOCK_N,
-            BLOCK_K,
-        )
-        if BIAS != "":
-            bias = tl.load(pointer(words, 2, BIAS, 2) + columns, mask=columns < n, other=0)
-            sums += widened(bias, BIAS)[None, :]
-        mask = (rows < m)[:, None] & (columns < n)[None, :]
-        finish(words, 8, POINT, sums, (rows[:, None], columns[None, :]), mask)
+        gemm_tile(
+            table, tiles, at, status, WORDS, A_DTYPE, A_ALIGNED, B_DTYPE, K_MULTIPLE, N_MULTIPLE,
+            BIAS, POINT, PRECISION, WIDEN, BLOCK_M, BLOCK_N, BLOCK_K,
+        )  # fmt: skip
+
+
+@triton.jit
+def gemm_tile(
+    table,
+    tiles,
+    at,
+    status,
+    WORDS: tl.constexpr,
+    A_DTYPE: tl.constexpr,
+    A_ALIGNED: tl.constexpr,
+    B_DTYPE: tl.constexpr,
+    K_MULTIPLE: tl.constexpr,
+    N_MULTIPLE: tl.constexpr,
+    BIAS: tl.constexpr,
+    POINT: tl.constexpr,
+    PRECISION: tl.constexpr,
+    WIDEN: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    """Run a tile of gemm stages; see `grouped` for the table's words."""
+    words, block_m, block_n = tile_at(table, tiles, at, WORDS)
+    a = pointer(words, 0, A_DTYPE, A_ALIGNED)
+    b = pointer(words, 1, B_DTYPE, 16)
+    m = tl.load(words + 3)
+    k = tl.multiple_of(tl.load(words + 4), K_MULTIPLE)
+    n = tl.multiple_of(tl.load(words + 5), N_MULTIPLE)
+    step = tl.multiple_of(tl.load(words + 6), vector(A_DTYPE, A_ALIGNED))
+    nr = tl.multiple_of(tl.load(words + 7), 16)
+    rows = block_m * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = block_n * BLOCK_N + tl.arange(0, BLOCK_N)
+    panels = (columns // nr) * (k * nr) + columns % nr
+    panels = tl.max_contiguous(tl.multiple_of(panels, 16), 16)
+    sums = products(
+        a + rows[:, None] * step,
+        b + panels[None, :],
+        (rows < m)[:, None],
+        (columns < n)[None, :],
+        k,
+        nr,
+        PRECISION,
+        WIDEN,
+        BLOCK_M,
+        BLOCK_N,
+        BLOCK_K,
+    )
+    if BIAS != "":
+        bias = tl.load(pointer(words, 2, BIAS, 2) + columns, mask=columns < n, other=0)
+        sums += widened(bias, BIAS)[None, :]
+    mask = (rows < m)[:, None] & (columns < n)[None, :]
+    finish(words, 8, POINT, sums, (rows[:, None], columns[None, :]), mask)
 
 
 @triton.jit

@@ -5,7 +5,7 @@ import triton.language as tl
 
 from fusec.kernels.grouped.point import finish, tile_at
 
-__all__ = ["pointwise", "row_frame"]
+__all__ = ["pointwise", "pointwise_tile", "row_frame"]
 
 
 @triton.jit
@@ -21,15 +21,32 @@ def pointwise(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ):
-    """Run tiles of pointwise stages; see `grouped` for the table's words."""
+    """Run tiles of pointwise stages."""
     for at in range(tl.program_id(0), tl.load(count), tl.num_programs(0)):
-        words, block_m, block_n = tile_at(table, tiles, at, WORDS)
-        rows = block_m * BLOCK_M + tl.arange(0, BLOCK_M)
-        columns = block_n * BLOCK_N + tl.arange(0, BLOCK_N)
-        limit = tl.multiple_of(tl.load(words + 1), N_MULTIPLE)
-        mask = (rows < tl.load(words))[:, None] & (columns < limit)[None, :]
-        frame = row_frame(words + 2, rows, AXES - 1) + (columns[None, :],)
-        finish(words, AXES, POINT, columns[None, :].to(tl.int64), frame, mask)
+        pointwise_tile(table, tiles, at, status, WORDS, AXES, N_MULTIPLE, POINT, BLOCK_M, BLOCK_N)
+
+
+@triton.jit
+def pointwise_tile(
+    table,
+    tiles,
+    at,
+    status,
+    WORDS: tl.constexpr,
+    AXES: tl.constexpr,
+    N_MULTIPLE: tl.constexpr,
+    POINT: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+):
+    """Run a tile of pointwise stages; see `grouped` for the table's words."""
+    words, block_m, block_n = tile_at(table, tiles, at, WORDS)
+    rows = block_m * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = block_n * BLOCK_N + tl.arange(0, BLOCK_N)
+    limit = tl.multiple_of(tl.load(words + 1), N_MULTIPLE)
+    mask = (rows < tl.load(words))[:, None] & (columns < limit)[None, :]
+    frame = row_frame(words + 2, rows, AXES - 1) + (columns[None, :],)
+    finish(words, AXES, POINT, columns[None, :].to(tl.int64), frame, mask)
 
 
 @triton.jit

@@ -7,7 +7,7 @@ from fusec.kernels.grouped.extremes import maximum
 from fusec.kernels.grouped.floats import float_of
 from fusec.kernels.grouped.point import finish, layer_at, pointer, tile_at, widened
 
-__all__ = ["pool"]
+__all__ = ["pool", "pool_tile"]
 
 
 @triton.jit
@@ -27,24 +27,48 @@ def pool(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ):
-    """Run tiles of pooling or resizing stages; see `grouped` for the table's words."""
+    """Run tiles of pooling or resizing stages."""
     for at in range(tl.program_id(0), tl.load(count), tl.num_programs(0)):
-        words, block_m, block_n = tile_at(table, tiles, at, WORDS)
-        image = layer_at(tiles, at)
-        rows = (block_m * BLOCK_M + tl.arange(0, BLOCK_M))[:, None]
-        columns = (block_n * BLOCK_N + tl.arange(0, BLOCK_N))[None, :]
-        channels = tl.multiple_of(tl.load(words + 2), N_MULTIPLE)
-        mask = (rows < tl.load(words + 1)) & (columns < channels)
-        out_width = tl.load(words + 6).to(tl.int32)
-        y = rows // out_width
-        x = rows % out_width
-        start = pointer(words, 0, X_DTYPE, 1) + image * tl.load(words + 18)
-        start += columns * (1 if NEAR else tl.load(words + 21))
-        if MODE == "bilinear" or MODE == "nearest" or MODE == "nearest_exact":
-            value = _resized(words, start, y, x, mask, MODE, X_DTYPE, CORNERS)
-        else:
-            value = _pooled(words, start, y, x, mask, MODE, X_DTYPE, INCLUDE_PAD)
-        finish(words, 22, POINT, value, (image, y, x, columns), mask)
+        pool_tile(
+            table, tiles, at, status, WORDS, MODE, X_DTYPE, NEAR, N_MULTIPLE, INCLUDE_PAD, CORNERS,
+            POINT, BLOCK_M, BLOCK_N,
+        )  # fmt: skip
+
+
+@triton.jit
+def pool_tile(
+    table,
+    tiles,
+    at,
+    status,
+    WORDS: tl.constexpr,
+    MODE: tl.constexpr,
+    X_DTYPE: tl.constexpr,
+    NEAR: tl.constexpr,
+    N_MULTIPLE: tl.constexpr,
+    INCLUDE_PAD: tl.constexpr,
+    CORNERS: tl.constexpr,
+    POINT: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+):
+    """Run a tile of pooling or resizing stages; see `grouped` for the table's words."""
+    words, block_m, block_n = tile_at(table, tiles, at, WORDS)
+    image = layer_at(tiles, at)
+    rows = (block_m * BLOCK_M + tl.arange(0, BLOCK_M))[:, None]
+    columns = (block_n * BLOCK_N + tl.arange(0, BLOCK_N))[None, :]
+    channels = tl.multiple_of(tl.load(words + 2), N_MULTIPLE)
+    mask = (rows < tl.load(words + 1)) & (columns < channels)
+    out_width = tl.load(words + 6).to(tl.int32)
+    y = rows // out_width
+    x = rows % out_width
+    start = pointer(words, 0, X_DTYPE, 1) + image * tl.load(words + 18)
+    start += columns * (1 if NEAR else tl.load(words + 21))
+    if MODE == "bilinear" or MODE == "nearest" or MODE == "nearest_exact":
+        value = _resized(words, start, y, x, mask, MODE, X_DTYPE, CORNERS)
+    else:
+        value = _pooled(words, start, y, x, mask, MODE, X_DTYPE, INCLUDE_PAD)
+    finish(words, 22, POINT, value, (image, y, x, columns), mask)
 
 
 @triton.jit

@@ -6,7 +6,7 @@ import triton.language as tl
 from fusec.kernels.grouped.floats import exp, float_of, log
 from fusec.kernels.grouped.point import finish, pointer, tile_at, widened
 
-__all__ = ["reduce", "scan"]
+__all__ = ["reduce", "reduce_tile", "scan", "scan_tile"]
 
 _INFINITY = tl.constexpr(float("inf"))
 
@@ -56,48 +56,74 @@ def reduce(
     BLOCK_M: tl.constexpr,
     BLOCK_R: tl.constexpr,
 ):
-    """Run tiles of reductions; see `grouped` for the table's words."""
+    """Run tiles of reductions."""
     for at in range(tl.program_id(0), tl.load(count), tl.num_programs(0)):
-        words, block_m, line = tile_at(table, tiles, at, WORDS)
-        results = block_m * BLOCK_M + tl.arange(0, BLOCK_M)
-        mask = results < tl.load(words)
-        n = tl.load(words + 1).to(tl.int32)
-        start = pointer(words, 4, X_DTYPE, X_ALIGNED) + line * tl.load(words + 5)
-        x = start + results[:, None] * (1 if COLUMNS else tl.load(words + 8))
-        live = mask[:, None]
-        if _is(KIND, "amax max argmax norminf"):
-            value = _extreme(words, x, live, n, KIND, FLAT, NEAR, X_DTYPE, BLOCK_M, BLOCK_R, True)
-        elif _is(KIND, "amin min argmin"):
-            value = _extreme(words, x, live, n, KIND, FLAT, NEAR, X_DTYPE, BLOCK_M, BLOCK_R, False)
-        elif _is(KIND, "var std"):
-            mean = _sum(words, x, live, n, 0.0, "sum", FLAT, NEAR, X_DTYPE, BLOCK_M, BLOCK_R)
-            mean = tl.div_rn(mean, n.to(tl.float32))
-            value = _sum(words, x, live, n, mean, "var", FLAT, NEAR, X_DTYPE, BLOCK_M, BLOCK_R)
-            kept = n.to(tl.float32) - float_of(tl.load(words + 3).to(tl.int32))
-            value = tl.div_rn(value, tl.where(kept > 0.0, kept, 0.0))
-        elif KIND == "logsumexp":
-            top = _extreme(words, x, live, n, KIND, FLAT, NEAR, X_DTYPE, BLOCK_M, BLOCK_R, True)
-            # Infinities are their own logarithm, whichever they are.
-            base = tl.where(tl.abs(top) == _INFINITY, 0.0, top)
-            value = _sum(words, x, live, n, base, KIND, FLAT, NEAR, X_DTYPE, BLOCK_M, BLOCK_R)
-            value = tl.where(top == _INFINITY, top, base + log(value))
-        else:
-            value = _sum(words, x, live, n, 0.0, KIND, FLAT, NEAR, X_DTYPE, BLOCK_M, BLOCK_R)
-        if KIND == "mean":
-            value = tl.div_rn(value, n.to(tl.float32))
-        elif KIND == "norm2" or KIND == "std":
-            value = tl.sqrt_rn(value)
-        elif KIND == "any" or KIND == "all":
-            value = value != 0
-        elif _is(KIND, "argmax argmin"):
-            value = _where(words, x, live, n, value, FLAT, NEAR, X_DTYPE, BLOCK_M, BLOCK_R)
-        if COLUMNS:
-            finish(words, 9, POINT, value, (line, results), mask)
-        else:
-            finish(words, 9, POINT, value, (results,), mask)
-        if SECOND != "":
-            place = _where(words, x, live, n, value, FLAT, NEAR, X_DTYPE, BLOCK_M, BLOCK_R)
-            finish(words, SECOND_AT, SECOND, place, (results,), mask)
+        reduce_tile(
+            table, tiles, at, status, WORDS, KIND, COLUMNS, FLAT, NEAR, X_DTYPE, X_ALIGNED, POINT,
+            SECOND, SECOND_AT, BLOCK_M, BLOCK_R,
+        )  # fmt: skip
+
+
+@triton.jit
+def reduce_tile(
+    table,
+    tiles,
+    at,
+    status,
+    WORDS: tl.constexpr,
+    KIND: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    FLAT: tl.constexpr,
+    NEAR: tl.constexpr,
+    X_DTYPE: tl.constexpr,
+    X_ALIGNED: tl.constexpr,
+    POINT: tl.constexpr,
+    SECOND: tl.constexpr,
+    SECOND_AT: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+):
+    """Run a tile of reductions; see `grouped` for the table's words."""
+    words, block_m, line = tile_at(table, tiles, at, WORDS)
+    results = block_m * BLOCK_M + tl.arange(0, BLOCK_M)
+    mask = results < tl.load(words)
+    n = tl.load(words + 1).to(tl.int32)
+    start = pointer(words, 4, X_DTYPE, X_ALIGNED) + line * tl.load(words + 5)
+    x = start + results[:, None] * (1 if COLUMNS else tl.load(words + 8))
+    live = mask[:, None]
+    if _is(KIND, "amax max argmax norminf"):
+        value = _extreme(words, x, live, n, KIND, FLAT, NEAR, X_DTYPE, BLOCK_M, BLOCK_R, True)
+    elif _is(KIND, "amin min argmin"):
+        value = _extreme(words, x, live, n, KIND, FLAT, NEAR, X_DTYPE, BLOCK_M, BLOCK_R, False)
+    elif _is(KIND, "var std"):
+        mean = _sum(words, x, live, n, 0.0, "sum", FLAT, NEAR, X_DTYPE, BLOCK_M, BLOCK_R)
+        mean = tl.div_rn(mean, n.to(tl.float32))
+        value = _sum(words, x, live, n, mean, "var", FLAT, NEAR, X_DTYPE, BLOCK_M, BLOCK_R)
+        kept = n.to(tl.float32) - float_of(tl.load(words + 3).to(tl.int32))
+        value = tl.div_rn(value, tl.where(kept > 0.0, kept, 0.0))
+    elif KIND == "logsumexp":
+        top = _extreme(words, x, live, n, KIND, FLAT, NEAR, X_DTYPE, BLOCK_M, BLOCK_R, True)
+        # Infinities are their own logarithm, whichever they are.
+        base = tl.where(tl.abs(top) == _INFINITY, 0.0, top)
+        value = _sum(words, x, live, n, base, KIND, FLAT, NEAR, X_DTYPE, BLOCK_M, BLOCK_R)
+        value = tl.where(top == _INFINITY, top, base + log(value))
+    else:
+        value = _sum(words, x, live, n, 0.0, KIND, FLAT, NEAR, X_DTYPE, BLOCK_M, BLOCK_R)
+    if KIND == "mean":
+        value = tl.div_rn(value, n.to(tl.float32))
+    elif KIND == "norm2" or KIND == "std":
+        value = tl.sqrt_rn(value)
+    elif KIND == "any" or KIND == "all":
+        value = value != 0
+    elif _is(KIND, "argmax argmin"):
+        value = _where(words, x, live, n, value, FLAT, NEAR, X_DTYPE, BLOCK_M, BLOCK_R)
+    if COLUMNS:
+        finish(words, 9, POINT, value, (line, results), mask)
+    else:
+        finish(words, 9, POINT, value, (results,), mask)
+    if SECOND != "":
+        place = _where(words, x, live, n, value, FLAT, NEAR, X_DTYPE, BLOCK_M, BLOCK_R)
+        finish(words, SECOND_AT, SECOND, place, (results,), mask)
 
 
 @triton.jit
@@ -232,21 +258,36 @@ def scan(
     POINT: tl.constexpr,
     BLOCK_M: tl.constexpr,
 ):
-    """Run tiles of running sums, each one chain; those of floats are kept in doubles."""
+    """Run tiles of running sums."""
     for at in range(tl.program_id(0), tl.load(count), tl.num_programs(0)):
-        words, block_m, line = tile_at(table, tiles, at, WORDS)
-        results = block_m * BLOCK_M + tl.arange(0, BLOCK_M)
-        mask = results < tl.load(words)
-        x = pointer(words, 4, X_DTYPE, 1) + line * tl.load(words + 5)
-        x += results * tl.load(words + 7)
-        total = tl.zeros((BLOCK_M,), _wide(X_DTYPE))
-        for number in range(tl.load(words + 1).to(tl.int32)):
-            value = tl.load(x + number * tl.load(words + 6), mask=mask, other=0)
-            total += widened(value, X_DTYPE).to(_wide(X_DTYPE))
-            if _wide(X_DTYPE) == tl.float64 and X_DTYPE != "float64":
-                finish(words, 9, POINT, total.to(tl.float32), (line, number, results), mask)
-            else:
-                finish(words, 9, POINT, total, (line, number, results), mask)
+        scan_tile(table, tiles, at, status, WORDS, X_DTYPE, POINT, BLOCK_M)
+
+
+@triton.jit
+def scan_tile(
+    table,
+    tiles,
+    at,
+    status,
+    WORDS: tl.constexpr,
+    X_DTYPE: tl.constexpr,
+    POINT: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+):
+    """Run a tile of running sums, each one chain; those of floats are kept in doubles."""
+    words, block_m, line = tile_at(table, tiles, at, WORDS)
+    results = block_m * BLOCK_M + tl.arange(0, BLOCK_M)
+    mask = results < tl.load(words)
+    x = pointer(words, 4, X_DTYPE, 1) + line * tl.load(words + 5)
+    x += results * tl.load(words + 7)
+    total = tl.zeros((BLOCK_M,), _wide(X_DTYPE))
+    for number in range(tl.load(words + 1).to(tl.int32)):
+        value = tl.load(x + number * tl.load(words + 6), mask=mask, other=0)
+        total += widened(value, X_DTYPE).to(_wide(X_DTYPE))
+        if _wide(X_DTYPE) == tl.float64 and X_DTYPE != "float64":
+            finish(words, 9, POINT, total.to(tl.float32), (line, number, results), mask)
+        else:
+            finish(words, 9, POINT, total, (line, number, results), mask)
 
 
 @triton.constexpr_function

@@ -4,7 +4,10 @@ from enum import Enum
 
 from fusec.ir.errors import ConfigError, FusecError, KernelError, Rejected
 
-__all__ = ["Fault", "ServerError", "as_server_error"]
+__all__ = ["EXPIRED_TEXT", "Fault", "ServerError", "as_server_error"]
+
+EXPIRED_TEXT = "Request timeout expired"
+"""Triton's words for all that waited too long; clients look for them."""
 
 
 class Fault(Enum):
@@ -19,6 +22,7 @@ class Fault(Enum):
     INTERNAL = (500, "INTERNAL")
     UNSUPPORTED = (501, "UNIMPLEMENTED")
     UNAVAILABLE = (503, "UNAVAILABLE")
+    EXPIRED = (504, "DEADLINE_EXCEEDED")
 
     @property
     def http(self) -> int:
@@ -45,9 +49,9 @@ def as_server_error(error: BaseException) -> ServerError:
     if isinstance(error, ServerError):
         return error
     if isinstance(error, Rejected):
-        # Triton says this of all that waited too long, and clients look for it.
-        text = "Request timeout expired" if error.result == "expired" else str(error)
-        return ServerError(text, Fault.UNAVAILABLE)
+        if error.result == "expired":
+            return ServerError(EXPIRED_TEXT, Fault.EXPIRED)
+        return ServerError(str(error), Fault.UNAVAILABLE)
     if isinstance(error, ConfigError):
         return ServerError(str(error))
     if isinstance(error, KernelError):

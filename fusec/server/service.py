@@ -3,15 +3,16 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from fusec.server.checking import check_request, rows_of, wanted_outputs
 from fusec.server.classes import best_classes
 from fusec.server.errors import Fault, ServerError, as_server_error
 from fusec.server.limits import Limits
 from fusec.server.messages import InferRequest, InferResponse, Tensor, Wanted
-from fusec.server.models import Model, Table, Version
-from fusec.server.parameters import Asks, read_asks
-from fusec.server.settings import Settings
+from fusec.server.models import Table, Version
+from fusec.server.parameters import read_asks
+from fusec.server.queueing import place_of
 from fusec.server.statistics import Reason, Times, reason_of
 from fusec.server.store import Store, wire_array
 
@@ -73,16 +74,17 @@ class Service:
             wanted = wanted_outputs(request, model, version)
             check_request(request, model, version)
             asks = read_asks(request.parameters)
-            _check_queue(model, asks)
+            place = place_of(model, asks, deadline_ms)
             asked = self._clock()
-            future = self.store.submit(
-                version.key,
-                request.inputs,
-                tenant=self._tenant(asks.tenant) or model.settings.tenant or name,
-                deadline_ms=_deadline(asks, model.settings, deadline_ms),
-                priority=model.settings.levels - model.settings.level(asks.priority),
+            future, answer = await place.answer(
+                partial(
+                    self.store.submit,
+                    version.key,
+                    request.inputs,
+                    tenant=self._tenant(asks.tenant) or model.settings.tenant or name,
+                    deadline_ms=place.deadline_ms,
+                )
             )
-            answer = await asyncio.wrap_future(future)
             done = self._clock()
             outputs = [_output(answer, w, version) for w in wanted]
         except asyncio.CancelledError as e:
@@ -113,30 +115,6 @@ class Service:
                 return None
             self._tenants.add(asked)
         return asked
-
-
-def _check_queue(model: Model, asks: Asks) -> None:
-    most = model.settings.policy(model.settings.level(asks.priority)).size
-    pending = sum(v.statistics.pending for v in model.versions.values()) if most else 0
-    # Those that run count as well: what waits for what is the scheduler's own.
-    if pending > most:
-        raise ServerError(f"{model.name!r}: exceeds maximum queue size", Fault.UNAVAILABLE)
-
-
-def _deadline(asks: Asks, settings: Settings, connection_ms: float | None) -> float | None:
-    """Give the earliest of what the request, its model and the connection allow."""
-    policy = settings.policy(settings.level(asks.priority))
-    allowed_us = policy.timeout_us or None
-    if asks.timeout_us is not None and (allowed_us is None or policy.override):
-        # A request may wait for less than its model allows, not for longer.
-        allowed_us = min(asks.timeout_us, allowed_us or asks.timeout_us)
-    times = [
-        asks.slo_ms if asks.slo_ms is not None else settings.slo_ms,
-        None if policy.delay or allowed_us is None else allowed_us / 1000,
-        connection_ms,
-    ]
-    known = [t for t in times if t is not None]
-    return min(known, default=None)
 
 
 def _output(answer: dict[str, object], wanted: Wanted, version: Version) -> Tensor:

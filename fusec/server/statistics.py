@@ -162,5 +162,6 @@ def reason_of(error: BaseException) -> Reason:
     if isinstance(error, Rejected):
         return Reason.REJECTED
     if isinstance(error, ServerError):
-        return Reason.REJECTED if error.fault is Fault.UNAVAILABLE else Reason.OTHER
+        late = error.fault in (Fault.UNAVAILABLE, Fault.EXPIRED)
+        return Reason.REJECTED if late else Reason.OTHER
     return Reason.OTHER if isinstance(error, ConfigError) else Reason.BACKEND

@@ -92,7 +92,7 @@ class CpuLane:
         tickets = [_ticket(task) for tasks, _ in work.parts for task in tasks]
         start = Start(monotonic_ns())
         for ticket in tickets:
-            ticket.start = ticket.start or start
+            ticket.began(start)
         took: list[int] = []
         blocks, half_done = 0, False
         try:

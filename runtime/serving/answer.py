@@ -63,7 +63,7 @@ class Answer(Future[Any]):
         self.left: Callable[[], None] | None = None
         """Is told when the client cancels."""
         self.start: Start | None = None
-        """When it began to run, and with whom; known when it is done, None if it never ran."""
+        """When it began to run, and with whom; None before."""
         self.gone = False
         """Whether it was cancelled; `cancelled` says the same, and takes a lock."""
 

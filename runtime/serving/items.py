@@ -122,7 +122,7 @@ class Item:
 class Ticket:
     """What the policy sees as one request."""
 
-    __slots__ = ("counted", "items", "number", "segments", "start")
+    __slots__ = ("counted", "items", "number", "segments")
 
     def __init__(self, number: int, items: Sequence[Item]) -> None:
         """Take the items of one template."""
@@ -134,8 +134,6 @@ class Ticket:
         """Whether it is among what a runtime says has ended."""
         self.segments: list[Segment] = []
         """Where it runs, from its first launch on."""
-        self.start: Start | None = None
-        """Its first launch."""
 
     @property
     def size(self) -> int:
@@ -157,6 +155,12 @@ class Ticket:
         """Whether it ran, and all that came out is errors."""
         return all(item.error is not None for item in self.items)
 
+    def began(self, start: Start) -> None:
+        """Tell all who wait that it runs; only the first launch counts."""
+        if self.items[0].future.start is None:
+            for item in self.items:
+                item.future.start = start
+
     def fail(self, error: BaseException) -> None:
         """End all items in the same way."""
         for item in self.items:
@@ -164,8 +168,6 @@ class Ticket:
 
     def settle(self) -> Counter[Result]:
         """Resolve all futures that are open, and count how all of them ended."""
-        for item in self.items:
-            item.future.start = self.start
         return Counter([item.settle() for item in self.items])
 
     def leave(self) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["serve_models"]
 
-_Ignored = Annotated[str | None, typer.Option(hidden=True)]
+_Ignored = Annotated[list[str], typer.Option(hidden=True)]
 """Of tritonserver's command lines; there is nothing here that it could change."""
 
 
@@ -39,7 +39,7 @@ def serve_models(
     ] = [],  # noqa: B006
     poll_s: Annotated[float, typer.Option("--repository-poll-secs", min=0.1)] = 15.0,
     host: Annotated[
-        str, typer.Option("--http-address", help="Also of the other ports.")
+        str, typer.Option("--host", "--http-address", help="Address of all ports.")
     ] = "0.0.0.0",
     http_port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
     grpc_port: Annotated[int, typer.Option(min=0, max=65535)] = 8001,
@@ -57,25 +57,50 @@ def serve_models(
         float, typer.Option("--exit-timeout-secs", min=0, help="For requests that run at the end.")
     ] = 30.0,
     exit_delay_s: Annotated[
-        float, typer.Option("--exit-delay-secs", min=0, help="Not ready but serving, at the end.")
+        float,
+        typer.Option(
+            "--drain-seconds", "--exit-delay-secs", min=0, help="Not ready but serving, at the end."
+        ),
     ] = 5.0,
     max_bytes: Annotated[
-        int, typer.Option("--http-max-input-size", min=1, help="Of a request, in bytes.")
+        int,
+        typer.Option(
+            "--max-request-bytes", "--http-max-input-size", min=1, help="Of a request's body."
+        ),
     ] = 64 << 20,
     policy: Annotated[
         str, typer.Option(help="slack, fair, or another of `fusec simulate`.")
     ] = "slack",
     lanes: Annotated[int, typer.Option(min=1, help="Launches that run at once.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="All cores if absent.")] = None,
-    queue: Annotated[int, typer.Option(min=1, help="Requests that may wait.")] = 10_000,
+    queue: Annotated[
+        int, typer.Option("--max-queue", "--queue", min=1, help="Requests that may wait.")
+    ] = 10_000,
+    tenant_header: Annotated[
+        str | None, typer.Option(help="HTTP header, or gRPC metadata, that names the tenant.")
+    ] = None,
     log: Annotated[Path | None, typer.Option(help="Decision log to write, for replay.")] = None,
-    log_verbose: _Ignored = None,
-    strict_model_config: _Ignored = None,
     disable_auto_complete_config: Annotated[bool, typer.Option(hidden=True)] = False,
-    backend_config: Annotated[list[str], typer.Option(hidden=True)] = [],  # noqa: B006
-    model_load_thread_count: _Ignored = None,
-    pinned_memory_pool_byte_size: _Ignored = None,
-    cuda_memory_pool_byte_size: Annotated[list[str], typer.Option(hidden=True)] = [],  # noqa: B006
+    log_verbose: _Ignored = [],  # noqa: B006
+    log_info: _Ignored = [],  # noqa: B006
+    log_warning: _Ignored = [],  # noqa: B006
+    log_error: _Ignored = [],  # noqa: B006
+    log_format: _Ignored = [],  # noqa: B006
+    strict_model_config: _Ignored = [],  # noqa: B006
+    backend_config: _Ignored = [],  # noqa: B006
+    backend_directory: _Ignored = [],  # noqa: B006
+    model_load_thread_count: _Ignored = [],  # noqa: B006
+    pinned_memory_pool_byte_size: _Ignored = [],  # noqa: B006
+    cuda_memory_pool_byte_size: _Ignored = [],  # noqa: B006
+    rate_limit: _Ignored = [],  # noqa: B006
+    cache_config: _Ignored = [],  # noqa: B006
+    http_thread_count: _Ignored = [],  # noqa: B006
+    grpc_infer_allocation_pool_size: _Ignored = [],  # noqa: B006
+    buffer_manager_thread_count: _Ignored = [],  # noqa: B006
+    allow_gpu_metrics: _Ignored = [],  # noqa: B006
+    allow_cpu_metrics: _Ignored = [],  # noqa: B006
+    metrics_interval_ms: _Ignored = [],  # noqa: B006
+    server_id: Annotated[list[str], typer.Option("--id", hidden=True)] = [],  # noqa: B006
 ) -> None:
     """Serve models over REST and gRPC, as KServe's and Triton's clients speak them."""
     # Not at the top: what only this command needs would be part of every command's start.
@@ -86,13 +111,27 @@ def serve_models(
     from fusec.server.store import PlanStore
 
     ignored = {
-        "--log-verbose": log_verbose,
-        "--strict-model-config": strict_model_config,
         "--disable-auto-complete-config": disable_auto_complete_config,
+        "--log-verbose": log_verbose,
+        "--log-info": log_info,
+        "--log-warning": log_warning,
+        "--log-error": log_error,
+        "--log-format": log_format,
+        "--strict-model-config": strict_model_config,
         "--backend-config": backend_config,
+        "--backend-directory": backend_directory,
         "--model-load-thread-count": model_load_thread_count,
         "--pinned-memory-pool-byte-size": pinned_memory_pool_byte_size,
         "--cuda-memory-pool-byte-size": cuda_memory_pool_byte_size,
+        "--rate-limit": rate_limit,
+        "--cache-config": cache_config,
+        "--http-thread-count": http_thread_count,
+        "--grpc-infer-allocation-pool-size": grpc_infer_allocation_pool_size,
+        "--buffer-manager-thread-count": buffer_manager_thread_count,
+        "--allow-gpu-metrics": allow_gpu_metrics,
+        "--allow-cpu-metrics": allow_cpu_metrics,
+        "--metrics-interval-ms": metrics_interval_ms,
+        "--id": server_id,
     }
     for option in [name for name, value in ignored.items() if value]:
         say(f"note: {option} has no effect here", style="dim")
@@ -122,6 +161,7 @@ def serve_models(
         delay_s=exit_delay_s,
         exit_s=exit_timeout_s,
         limits=Limits(body_bytes=max_bytes),
+        tenant_header=tenant_header,
     )
     asyncio.run(serve(options, PlanStore(loaded, start), say))
 

@@ -90,9 +90,14 @@ class RestApp:
             request = read_infer(body, json_bytes, self._door.limits)
         else:
             request = await asyncio.to_thread(read_infer, body, json_bytes, self._door.limits)
-        response, wanted = await _unless_gone(
-            self._door.service.infer(found.model, found.version, request, began_ns=began), receive
+        answer = self._door.service.infer(
+            found.model,
+            found.version,
+            request,
+            began_ns=began,
+            caller=self._door.callers.of_http(headers),
         )
+        response, wanted = await _unless_gone(answer, receive)
         binary = [w.binary for w in wanted]
         numbers = [o.array.size for o, raw in zip(response.outputs, binary, strict=True) if not raw]
         if sum(numbers) < _MANY:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fusec.server.caller import Callers
 from fusec.server.control import Control
 from fusec.server.errors import Fault, ServerError
 from fusec.server.httpbody import Budget
@@ -27,6 +28,7 @@ class FrontDoor:
         control: Control,
         limits: Limits,
         say: Callable[[str], None],
+        callers: Callers | None = None,
     ) -> None:
         """Take the parts.
 
@@ -37,8 +39,10 @@ class FrontDoor:
             control: who decides what is loaded.
             limits: of requests.
             say: is told what people should know.
+            callers: reads who sends a request.
         """
         self.service, self.table, self.limits, self.say = service, service.table, limits, say
+        self.callers = callers or Callers()
         self._loader, self._repository, self._control = loader, repository, control
         self.budget = Budget(limits.all_bodies_bytes)
         self.started = False

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from fusec.server.caller import Caller
 from fusec.server.describing import (
     model_config,
     model_metadata,
@@ -22,6 +23,8 @@ Method = Callable[[Any, Any], Awaitable[dict[str, Any] | Any]]
 
 _HEALTH = "grpc.health.v1.Health"
 _SERVING, _NOT_SERVING = 1, 2
+_AT_ONCE = 64
+"""Requests of one stream that may wait or run; a stream is read no further meanwhile."""
 
 
 async def start_grpc(door: FrontDoor, address: str) -> tuple[Any, int]:
@@ -84,12 +87,12 @@ def _methods(door: FrontDoor) -> dict[str, Method]:
 
     async def infer(request: Any, context: Any) -> Any:
         read = read_infer_message(request, door.limits)
-        left_s = context.time_remaining()
         response, _ = await door.service.infer(
             request.model_name,
             request.model_version,
             read,
-            deadline_ms=None if left_s is None else max(left_s * 1000, 0.001),
+            deadline_ms=_left_ms(context),
+            caller=door.callers.of_grpc(context),
         )
         return write_infer_message(response, read.binary, types()["ModelInferResponse"])
 
@@ -173,22 +176,54 @@ def _health(door: FrontDoor) -> Method:
     return check
 
 
+def _left_ms(context: Any) -> float | None:
+    """Give the time until a client gives its call up."""
+    left_s = context.time_remaining()
+    return None if left_s is None else max(left_s * 1000, 0.001)
+
+
 def _stream(door: FrontDoor) -> Callable[[Any, Any], AsyncIterator[Any]]:
-    """Answer a stream of requests in order; errors are messages, as Triton has it."""
+    """Answer a stream of requests: many at a time, in order; errors are messages, as in Triton."""
     made = types()
 
+    async def answer(request: Any, context: Any, caller: Caller) -> Any:
+        try:
+            read = read_infer_message(request, door.limits)
+            response, _ = await door.service.infer(
+                request.model_name,
+                request.model_version,
+                read,
+                deadline_ms=_left_ms(context),
+                caller=caller,
+            )
+            message = write_infer_message(response, read.binary, made["ModelInferResponse"])
+            message.parameters["triton_final_response"].bool_param = True
+            return made["ModelStreamInferResponse"](infer_response=message)
+        except Exception as e:  # noqa: BLE001  (whoever asked is told, the stream goes on)
+            return made["ModelStreamInferResponse"](error_message=str(as_server_error(e)))
+
     async def stream(requests: Any, context: Any) -> AsyncIterator[Any]:
-        async for request in requests:
+        caller, room = door.callers.of_grpc(context), asyncio.Semaphore(_AT_ONCE)
+        begun: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue()
+
+        async def begin() -> None:
             try:
-                read = read_infer_message(request, door.limits)
-                response, _ = await door.service.infer(
-                    request.model_name, request.model_version, read
-                )
-                message = write_infer_message(response, read.binary, made["ModelInferResponse"])
-                yield made["ModelStreamInferResponse"](infer_response=message)
-            except asyncio.CancelledError:
-                raise
-            except Exception as e:  # noqa: BLE001  (whoever asked is told, the stream goes on)
-                yield made["ModelStreamInferResponse"](error_message=str(as_server_error(e)))
+                async for request in requests:
+                    await room.acquire()
+                    begun.put_nowait(asyncio.ensure_future(answer(request, context, caller)))
+            finally:
+                begun.put_nowait(None)
+
+        beginning = asyncio.ensure_future(begin())
+        try:
+            while (task := await begun.get()) is not None:
+                yield await task
+                room.release()
+            await beginning
+        finally:
+            beginning.cancel()
+            while not begun.empty():
+                if (task := begun.get_nowait()) is not None:
+                    task.cancel()
 
     return stream

@@ -5,6 +5,7 @@ SIGTERM -> not ready, still serving -> no new connections -> requests that run -
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 from fusec.ir.errors import ConfigError, UnsupportedError
 from fusec.ir.frozen import dataclass
 from fusec.server.app import MetricsApp, RestApp
+from fusec.server.caller import Callers
 from fusec.server.control import Control
 from fusec.server.errors import ServerError
 from fusec.server.frontdoor import FrontDoor
@@ -23,6 +25,7 @@ from fusec.server.models import Table
 from fusec.server.repository import Repository
 from fusec.server.service import Service
 from fusec.server.store import Store
+from fusec.server.tracing import start_spans
 
 __all__ = ["Options", "Running", "running", "serve"]
 
@@ -54,6 +57,8 @@ class Options:
     exit_s: float = 30.0
     """Requests that run may take so long then."""
     limits: Limits = Limits()
+    tenant_header: str | None = None
+    """Header of HTTP, and metadata of gRPC, that names a request's tenant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,15 +86,19 @@ async def running(
     table = Table()
     repository = Repository(options.repositories, lambda text: say(f"warning: {text}"))
     loader = Loader(table, store, repository, say)
+    spans = start_spans(os.environ, say)
     door = FrontDoor(
-        Service(table, store, options.limits),
+        Service(table, store, options.limits, spans=spans),
         loader,
         repository,
         options.control,
         options.limits,
         say,
+        Callers(options.tenant_header, spans),
     )
     async with contextlib.AsyncExitStack() as stack:
+        if spans is not None:
+            stack.push_async_callback(asyncio.to_thread, spans.close)
         http = await _http(stack, options, options.http_port, RestApp(door))
         grpc = await _grpc(stack, options, door)
         metrics = await _http(stack, options, options.metrics_port, MetricsApp(door))

@@ -4,6 +4,7 @@ A request's time in the queue ends with the launch in which it begins to run. Re
 that begin in one launch are one execution, whatever runs beside them; its batch size is their rows.
 """
 
+from asyncio import CancelledError
 from collections import Counter
 from enum import StrEnum
 
@@ -159,6 +160,8 @@ class Statistics:
 
 def reason_of(error: BaseException) -> Reason:
     """Sort a failure."""
+    if isinstance(error, CancelledError):
+        return Reason.CANCELED
     if isinstance(error, Rejected):
         return Reason.REJECTED
     if isinstance(error, ServerError):

@@ -199,3 +199,16 @@ def test_what_the_command_cannot_serve(
         app(["serve", *arguments])
     assert caught.value.code == 1
     assert text in capsys.readouterr().err.replace("\n", "")
+
+
+def test_options_of_tritons_that_change_nothing_are_taken(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from fusec.cli.app import app
+
+    given = ["--log-verbose=1", "--id", "a", "--backend-config=onnxruntime,x=1", "--rate-limit=off"]
+    with pytest.raises(SystemExit):
+        app(["serve", "none.fusec", *given])
+    said = capsys.readouterr().err.replace("\n", " ")
+    for option in ("--log-verbose", "--id", "--backend-config", "--rate-limit"):
+        assert f"note: {option} has no effect here" in said

@@ -171,6 +171,41 @@ def test_streams_over_grpc(server: Live) -> None:
     assert np.array_equal(found[2][0].as_numpy("y"), X * 2)
 
 
+def test_requests_of_a_stream_run_together_and_are_answered_in_order(
+    server: Live, store: FakeStore
+) -> None:
+    library = tritonclient.grpc
+    store.hold = threading.Event()
+    found: list[Any] = []
+    given = [np.full((1, 4), i, dtype=np.float32) for i in range(5)]
+    with client_of(library, server) as client:
+        client.start_stream(lambda result, error: found.append(result))
+        for x in given:
+            client.async_stream_infer("plain", inputs(library, x))
+        until(lambda: len(store.waiting) == 5)
+        assert not found
+        store.hold.set()
+        client.stop_stream()
+    assert all(np.array_equal(r.as_numpy("y"), x * 2) for r, x in zip(found, given, strict=True))
+    last = found[-1].get_response().parameters["triton_final_response"]
+    assert last.bool_param
+
+
+def test_a_stream_that_is_broken_off_takes_its_requests_along(
+    server: Live, store: FakeStore
+) -> None:
+    library = tritonclient.grpc
+    store.hold = threading.Event()
+    with client_of(library, server) as client:
+        client.start_stream(lambda result, error: None)
+        for _ in range(3):
+            client.async_stream_infer("plain", inputs(library))
+        until(lambda: len(store.waiting) == 3)
+        client.stop_stream(cancel_requests=True)
+        until(lambda: all(future.cancelled() for future in store.waiting))
+    store.hold.set()
+
+
 @pytest.mark.parametrize("name", ["tritonclient.http.aio", "tritonclient.grpc.aio"])
 def test_asyncio_clients(name: str, server: Live) -> None:
     library = importlib.import_module(name)

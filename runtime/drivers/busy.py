@@ -107,14 +107,14 @@ def lane_to_stop(
     Args:
         lanes: what runs on each.
         takes_ns: what the newcomer takes.
-        due_ns: when it is due.
+        due_ns: when it had better be done.
         deadline_ns: when it is of no use any more.
         now_ns: the time.
 
     Returns:
         Of those that can stop in time and run nothing that is due before or would miss a deadline
         for it, the one whose block ends last; None if one is free or will be in time, or has been
-        told to stop already.
+        told to stop already. What runs without a deadline yields to who has one.
     """
     best: LanePort | None = None
     best_end = 0
@@ -129,7 +129,11 @@ def lane_to_stop(
             continue
         promise, finish = busy.promise_ns, busy.finish_ns
         harmless = promise is None or finish + takes_ns + soon <= promise or finish > promise
-        if due_ns < busy.work.least_due_ns and harmless and end >= best_end:
+        if deadline_ns is None:
+            tighter = due_ns < busy.work.least_due_ns
+        else:
+            tighter = promise is None or deadline_ns < promise
+        if tighter and harmless and end >= best_end:
             best, best_end = busy.port, end
     return best
 

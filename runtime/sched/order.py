@@ -24,6 +24,7 @@ __all__ = [
     "first",
     "insert",
     "items",
+    "least",
     "least_after",
     "remove",
     "remove_all",
@@ -171,6 +172,11 @@ def work_before(order: Order, key: Key) -> int:
         work += sum(order.works[:at])
         order = order.kids[at]
     return work
+
+
+def least(order: Order) -> int:
+    """Give the time that is left before the first promise breaks of all."""
+    return order.least if order else NEVER
 
 
 def least_after(order: Order, key: Key) -> int:

@@ -1,8 +1,8 @@
 """Who is let in: a promise is made only if it can be kept, and breaks no promise made before.
 
-Only requests with deadlines can be refused. A newcomer's answer is predicted from what is ahead of
-it: until a lane is free, the rest of what runs and ranks before it, the queue before it at what
-each adds to a full batch, and its own time alone.
+Only requests with deadlines can be refused. A newcomer's answer is predicted from what has earlier
+deadlines: until a lane is free, the rest of what runs, the queue before it at what each adds to a
+full batch, and its own time alone. Whatever else there is can wait.
 """
 
 from fusec.runtime.policies.slack.group import Group, left_ns
@@ -11,7 +11,7 @@ from fusec.runtime.sched.order import NEVER, least_after, work_before
 from fusec.runtime.sched.records import Reject
 from fusec.runtime.sched.view import View
 
-__all__ = ["admit", "free_in_ns", "rest_of_running_ns"]
+__all__ = ["admit"]
 
 
 def admit(view: View, state: State) -> tuple[list[Reject], State]:
@@ -29,7 +29,7 @@ def admit(view: View, state: State) -> tuple[list[Reject], State]:
     return refused, state
 
 
-def free_in_ns(view: View) -> int:
+def _free_in_ns(view: View) -> int:
     """Give the time until some lane can start something else."""
     waits = [
         0 if lane.pack is None else _leaves_in(view, lane.block_end_ns, lane.retreat_ns)
@@ -38,17 +38,15 @@ def free_in_ns(view: View) -> int:
     return min(waits, default=0)
 
 
-def rest_of_running_ns(view: View, before: int) -> int:
-    """Give the work left, after the blocks that run, of packs whose rank is before another."""
+def _rest_of_running_ns(view: View, state: State, promise_ns: int) -> int:
+    """Give the work left, after the blocks that run, of packs with promises before another."""
     rest = 0
     for lane in view.lanes:
-        if lane.pack is None:
-            continue
-        for pack in lane.pack.parts:
-            cost = view.profile[pack.template]
-            left = cost.left_ns(min(pack.next_block + 1, cost.n_blocks), len(pack.requests))
-            if lane.block_end_ns + left <= before:
-                rest += left
+        for pack in () if lane.pack is None else lane.pack.parts:
+            group = state.running.get(pack.requests[0])
+            if group is not None and group.promise_ns <= promise_ns:
+                cost = view.profile[pack.template]
+                rest += cost.left_ns(min(pack.next_block + 1, cost.n_blocks), group.rows)
     return rest // max(1, len(view.lanes))
 
 
@@ -58,13 +56,13 @@ def _leaves_in(view: View, block_end_ns: int, retreat_ns: int | None) -> int:
 
 
 def _problem(view: View, state: State, group: Group) -> str | None:
-    key, own = group.key, left_ns(group, view.profile)
-    start = view.now_ns + free_in_ns(view) + rest_of_running_ns(view, key[0])
-    finish = start + work_before(state.order, key) + own
+    key = group.promise_key
+    start = view.now_ns + _free_in_ns(view) + _rest_of_running_ns(view, state, group.promise_ns)
+    finish = start + work_before(state.promised, key) + left_ns(group, view.profile)
     if finish > group.promise_ns:
         late = finish - group.promise_ns
         return f"predicted to be answered {late / 1e6:.3f} ms after its deadline"
-    least = least_after(state.order, key)
+    least = least_after(state.promised, key)
     added = entry_of(group, view).work_ns
     if start <= least < start + added and least < NEVER // 2:
         return "would make a request that was admitted before miss its deadline"

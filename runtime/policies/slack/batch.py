@@ -153,6 +153,7 @@ def _harms(view: View, members: list[Group], takes_ns: int) -> bool:
     for group in members:
         rest = view.profile[group.template].left_ns(group.block + 1, group.rows)
         alone = view.now_ns + left_ns(group, view.profile)
-        if alone <= group.due_ns < view.now_ns + takes_ns + rest:
+        then = view.now_ns + takes_ns + rest
+        if any(alone <= limit < then for limit in (group.due_ns, group.promise_ns)):
             return True
     return False

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fusec.runtime.sched.due import due_ns
+from fusec.runtime.sched.due import stand_in_ns, wanted_ns
 from fusec.runtime.sched.order import NEVER, Key
 from fusec.runtime.sched.profile import Profile
 from fusec.runtime.sched.records import Pack, Request
@@ -27,14 +27,33 @@ class Group:
     """The part of the rank that never changes."""
     key: Key
     due_ns: int
-    """The earliest of its requests."""
+    """When it had better be done: the earliest of its requests. See `wanted_ns`."""
     promise_ns: int
     """The earliest deadline; a due time that stands in for one is no promise."""
 
+    @property
+    def promised(self) -> bool:
+        """Whether any of its requests has a deadline."""
+        return self.promise_ns < NEVER
 
-def fresh_group(request: Request, base_ns: int, profile: Profile) -> Group:
-    """Make a group of a request that never ran."""
+    @property
+    def promise_key(self) -> Key:
+        """Its place among those with deadlines."""
+        return (self.promise_ns, *self.key[1:])
+
+
+def fresh_group(request: Request, profile: Profile, patience_ns: int = 0) -> Group:
+    """Make a group of a request that never ran.
+
+    Args:
+        request: without a deadline, or what it would be without counts if that is earlier: nobody
+            comes later for having named a deadline.
+        profile: costs.
+        patience_ns: added to the rank of a request without a deadline.
+    """
     left = profile.stated[request.template].left_ns(0, request.rows)
+    base, deadline = stand_in_ns(request, profile), request.deadline_ns
+    base_ns = base + patience_ns if deadline is None else min(base, deadline)
     rank = base_ns + 3 * left // 10
     return Group(
         requests=(request.id,),
@@ -42,8 +61,8 @@ def fresh_group(request: Request, base_ns: int, profile: Profile) -> Group:
         rows=request.rows,
         base_ns=base_ns,
         key=(rank, -request.priority, request.arrival_ns, request.id),
-        due_ns=due_ns(request, profile),
-        promise_ns=NEVER if request.deadline_ns is None else request.deadline_ns,
+        due_ns=wanted_ns(request, profile),
+        promise_ns=NEVER if deadline is None else deadline,
     )
 
 

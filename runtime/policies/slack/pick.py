@@ -3,27 +3,60 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from fusec.runtime.policies.slack.group import Group
-from fusec.runtime.policies.slack.state import State
-from fusec.runtime.sched.order import Entry, first, remove
+from fusec.runtime.policies.slack.group import Group, left_ns
+from fusec.runtime.policies.slack.state import State, forgotten
+from fusec.runtime.sched.order import Entry, first, least, total_work
 from fusec.runtime.sched.view import View
 
-__all__ = ["first_group", "group_of", "less_memory", "short"]
+__all__ = ["chosen", "group_of", "less_memory", "may_go_before", "short"]
+
+_STARVED = 32
+"""So many times the time in which it was due."""
 
 
 def group_of(view: View, state: State, entry: Entry) -> Group | None:
     """Give the group of an entry; None if it waits no longer."""
-    pack = state.packs.get(entry.request)
-    if pack is not None and pack.key == entry.key:
-        return pack
-    waiting = view.waiting.get(entry.request)
-    if waiting is None or waiting.stops:
-        return None
     group: Group = entry.what
-    return None if group.stopped else group
+    if group.stopped:
+        return group if state.packs.get(entry.request) is group else None
+    waiting = view.waiting.get(entry.request)
+    return None if waiting is None or waiting.stops else group
 
 
-def first_group(view: View, state: State) -> tuple[Group | None, State]:
+def chosen(view: View, state: State) -> tuple[Group | None, State]:
+    """Give who runs next, and the state without what no longer waits before it.
+
+    That is who ranks first, unless a promise is at stake: then the one with the next deadline.
+    """
+    group, state = _first(view, state)
+    entry = first(state.promised)
+    if group is None or entry is None:
+        return group, state
+    head = group_of(view, state, entry)
+    if head is None or head is group or short(view, (head,)):
+        return group, state
+    return (group if may_go_before(view, state, group, head) else head), state
+
+
+def may_go_before(view: View, state: State, group: Group, head: Group) -> bool:
+    """Say whether a group may run a block before the one with the next deadline.
+
+    Who is promised something itself may, if every promise can be kept after it, and the next one
+    half way to its deadline. Who is not, only if all that is promised can be done by then; or if it
+    has waited so long that this would starve it.
+    """
+    cost = view.profile[group.template]
+    takes = cost.span_ns(group.block, group.block + 1, group.rows) - group.done_ns
+    then = view.now_ns + max(1, takes)
+    if group.promised:
+        return then + left_ns(head, view.profile) <= head.due_ns and then <= least(state.promised)
+    came = group.key[2]
+    if view.now_ns - came > _STARVED * (group.due_ns - came):
+        return True
+    return then + total_work(state.promised) <= head.due_ns
+
+
+def _first(view: View, state: State) -> tuple[Group | None, State]:
     """Give who is first, and the state without what no longer waits before it.
 
     If there is no memory for it, who is first of those that have theirs: else what has begun and
@@ -32,19 +65,12 @@ def first_group(view: View, state: State) -> tuple[Group | None, State]:
     while (entry := first(state.order)) is not None:
         group = group_of(view, state, entry)
         if group is None:
-            state = _without(state, entry)
+            state = forgotten(state, entry.what)
             continue
         if short(view, (group,)):
             group = min(state.packs.values(), key=lambda p: p.key, default=None)
         return group, state
     return None, state
-
-
-def _without(state: State, entry: Entry) -> State:
-    """Remove what waits no longer, and could not be found when it left."""
-    template = entry.what.template
-    fresh = {**state.fresh, template: remove(state.fresh.get(template), entry.key)}
-    return replace(state, order=remove(state.order, entry.key), fresh=fresh)
 
 
 def needs_bytes(view: View, groups: Iterable[Group]) -> int:

@@ -1,8 +1,9 @@
 """Due times, and the slack that they leave.
 
     admit    a request with a deadline is refused if its answer is predicted to be late
-    choose   the smallest rank, anew at the end of each block; work that has begun stays if being
-             stopped costs it more than the other gains, or its promise
+    choose   the smallest rank, anew at the end of each block, or the next deadline if a promise is
+             at stake; work that has begun stays if being stopped costs it more than the other
+             gains, or its promise
     join     requests of the same template run together, those that come later catch up
     wait     for company, only if nothing else waits, and only as long as slack allows
     preempt  by retreat, if a tighter due time would be lost, and only if what runs meets its own
@@ -13,10 +14,9 @@ Each decision costs the logarithm of what waits, for each request that came or s
 from fusec.runtime.policies.slack.admit import admit
 from fusec.runtime.policies.slack.batch import company, gather, joins_at, waits_until
 from fusec.runtime.policies.slack.group import Group, left_ns, merged, packed
-from fusec.runtime.policies.slack.pick import first_group, less_memory
+from fusec.runtime.policies.slack.pick import chosen, less_memory, may_go_before
 from fusec.runtime.policies.slack.preempt import preemption
 from fusec.runtime.policies.slack.state import State, drop, launched, update
-from fusec.runtime.sched.order import NEVER
 from fusec.runtime.sched.policy import Policy
 from fusec.runtime.sched.records import Action, Launch, Reject, WakeAt
 from fusec.runtime.sched.view import Lane, View
@@ -46,7 +46,7 @@ def _fill(
 ) -> tuple[View, State, Launch | WakeAt | None]:
     """Choose for one free lane; what cannot be answered in time any more is refused on the way."""
     while True:
-        first, state = first_group(view, state)
+        first, state = chosen(view, state)
         if first is None:
             return view, state, None
         late = _late(view, first)
@@ -87,8 +87,8 @@ def _late(view: View, group: Group) -> tuple[int, ...]:
 def _stays(view: View, state: State, first: Group) -> Group:
     """Give what runs next if `first` ranks first: itself, or what just stopped and had better stay.
 
-    It stays if its rank is later by no more than a cut costs, or if being stopped would lose its
-    promise, or if the other's promise is kept either way.
+    It stays if it may go before promises, and its rank is later by no more than a cut costs, or
+    being stopped would lose its promise, or the other's promise is kept well either way.
     """
     numbers = (n for s in view.change.stopped for n in s.pack.requests)
     just = [state.packs[n] for n in numbers if n in state.packs]
@@ -96,13 +96,14 @@ def _stays(view: View, state: State, first: Group) -> Group:
         return first
     old = min(just, key=lambda group: group.key)
     cut = view.profile[old.template].cut_ns
-    if old.key[0] <= first.key[0] + cut:
-        return old
     rest, takes = left_ns(old, view.profile), left_ns(first, view.profile)
-    kept = old.promise_ns < NEVER and view.now_ns + rest <= old.promise_ns
-    lost = view.now_ns + takes + cut + rest > old.promise_ns
-    harmless = first.promise_ns < NEVER and view.now_ns + rest + takes <= first.promise_ns
-    return old if kept and (lost or harmless) else first
+    kept = old.promised and view.now_ns + rest <= old.promise_ns
+    if kept and view.now_ns + takes + cut + rest > old.promise_ns:
+        return old
+    if first.promised and not may_go_before(view, state, old, first):
+        return first
+    harmless = first.promised and view.now_ns + rest + takes <= first.due_ns
+    return old if old.key[0] <= first.key[0] + cut or (kept and harmless) else first
 
 
 SLACK = Policy("slack", State(), _decide, preempts=True)

@@ -19,12 +19,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fusec.runtime.policies.slack.group import Group, fresh_group, left_ns, merged
-from fusec.runtime.sched.due import due_ns
 from fusec.runtime.sched.order import Entry, Order, insert, remove, remove_all, total_work
 from fusec.runtime.sched.records import Request
 from fusec.runtime.sched.view import Lane, View, Waiting
 
-__all__ = ["Rhythm", "State", "admitted", "drop", "entry_of", "launched", "newcomer", "update"]
+__all__ = ["Rhythm", "State", "admitted", "drop", "entry_of", "forgotten", "launched", "newcomer", "update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,8 @@ class State:
 
     order: Order = None
     """An entry for each request that never ran, and for each pack that stopped."""
+    promised: Order = None
+    """Of these the ones with deadlines, by deadline."""
     fresh: Mapping[str, Order] = field(default_factory=dict)
     """Of these the requests, by template."""
     packs: Mapping[int, Group] = field(default_factory=dict)
@@ -52,13 +53,13 @@ class State:
 
 def newcomer(state: State, view: View, request: Request) -> Group:
     """Make a group of one that just came, with its rank."""
-    base = due_ns(request, view.profile)
-    if request.deadline_ns is None and request.priority <= 0:
-        running = sum(_rest_ns(view, lane) for lane in view.lanes) // max(1, len(view.lanes))
-        stated = view.profile.stated
-        solo, longest = stated[request.template].solo_ns, stated.longest_ns
-        base += 2 * (total_work(state.order) + running) * min(solo, longest) // longest
-    return fresh_group(request, base, view.profile)
+    if request.deadline_ns is not None or request.priority > 0:
+        return fresh_group(request, view.profile)
+    running = sum(_rest_ns(view, lane) for lane in view.lanes) // max(1, len(view.lanes))
+    stated = view.profile.stated
+    solo, longest = stated[request.template].solo_ns, stated.longest_ns
+    patience = 2 * (total_work(state.order) + running) * min(solo, longest) // longest
+    return fresh_group(request, view.profile, patience)
 
 
 def entry_of(group: Group, view: View) -> Entry:
@@ -75,8 +76,7 @@ def admitted(state: State, view: View, group: Group) -> State:
     """Add a request that came."""
     entry = entry_of(group, view)
     fresh = {**state.fresh, group.template: insert(state.fresh.get(group.template), entry)}
-    order = insert(state.order, entry)
-    return State(order, fresh, state.packs, state.running, state.rhythms)
+    return replace(_entered(state, group, entry), fresh=fresh)
 
 
 def launched(state: State, groups: Sequence[Group], pack: Group) -> State:
@@ -98,7 +98,10 @@ def launched(state: State, groups: Sequence[Group], pack: Group) -> State:
             if group.stopped:
                 packs.pop(group.requests[0], None)
     running = {**state.running, pack.requests[0]: pack}
-    return State(remove_all(state.order, keys), fresh, packs, running, state.rhythms)
+    order, promised = remove_all(state.order, keys), state.promised
+    if pack.promised:
+        promised = remove_all(promised, sorted([g.promise_key for g in groups if g.promised]))
+    return State(order, promised, fresh, packs, running, state.rhythms)
 
 
 def drop(state: State, view: View, waiting: Waiting) -> State:
@@ -107,14 +110,17 @@ def drop(state: State, view: View, waiting: Waiting) -> State:
     old = next((p for p in state.packs.values() if number in p.requests), None)
     if old is None:
         # Only without a deadline is there patience in the rank; what is left then is skipped later.
-        request = waiting.request
-        key = fresh_group(request, due_ns(request, view.profile), view.profile).key
-        fresh = {**state.fresh, request.template: remove(state.fresh.get(request.template), key)}
-        return replace(state, order=remove(state.order, key), fresh=fresh)
+        return forgotten(state, fresh_group(waiting.request, view.profile))
     packs = {k: p for k, p in state.packs.items() if p is not old}
-    state = replace(state, order=remove(state.order, old.key), packs=packs)
+    state = replace(_left(state, old), packs=packs)
     stay = tuple(n for n in old.requests if n != number and n in view.waiting)
     return _rest(state, view, stay, old) if stay else state
+
+
+def forgotten(state: State, group: Group) -> State:
+    """Remove what never ran, if it is there."""
+    fresh = {**state.fresh, group.template: remove(state.fresh.get(group.template), group.key)}
+    return replace(_left(state, group), fresh=fresh)
 
 
 def update(state: State, view: View) -> State:
@@ -130,13 +136,29 @@ def update(state: State, view: View) -> State:
     if change.finished or change.stopped:
         ended = {*change.finished, *(n for s in change.stopped for n in s.pack.requests)}
         running = {k: g for k, g in state.running.items() if ended.isdisjoint(g.requests)}
-        state = State(state.order, state.fresh, state.packs, running, state.rhythms)
+        state = replace(state, running=running)
     if not change.arrived:
         return state
     rhythms = dict(state.rhythms)
     for request in change.arrived:
         rhythms[request.template] = _next(rhythms.get(request.template), request.arrival_ns)
-    return State(state.order, state.fresh, state.packs, state.running, rhythms)
+    return replace(state, rhythms=rhythms)
+
+
+def _entered(state: State, group: Group, entry: Entry) -> State:
+    """Add a group to the orders."""
+    order, promised = insert(state.order, entry), state.promised
+    if group.promised:
+        promised = insert(promised, entry._replace(key=group.promise_key))
+    return State(order, promised, state.fresh, state.packs, state.running, state.rhythms)
+
+
+def _left(state: State, group: Group) -> State:
+    """Remove a group from the orders."""
+    order, promised = remove(state.order, group.key), state.promised
+    if group.promised:
+        promised = remove(promised, group.promise_key)
+    return State(order, promised, state.fresh, state.packs, state.running, state.rhythms)
 
 
 def _ran(state: State, number: int) -> Group:
@@ -148,7 +170,7 @@ def _rest(state: State, view: View, numbers: tuple[int, ...], was: Group) -> Sta
     """Add a pack that stopped, less those of it that ended."""
     if numbers != was.requests:
         requests = [view.waiting[n].request for n in numbers]
-        was = merged([fresh_group(r, was.base_ns, view.profile) for r in requests])
+        was = replace(merged([fresh_group(r, view.profile) for r in requests]), base_ns=was.base_ns)
     first = view.waiting[numbers[0]]
     left = view.profile.stated[was.template].left_ns(first.next_block, was.rows) - first.done_ns
     group = Group(
@@ -164,8 +186,7 @@ def _rest(state: State, view: View, numbers: tuple[int, ...], was: Group) -> Sta
         promise_ns=was.promise_ns,
     )
     packs = {**state.packs, numbers[0]: group}
-    order = insert(state.order, entry_of(group, view))
-    return State(order, state.fresh, packs, state.running, state.rhythms)
+    return replace(_entered(state, group, entry_of(group, view)), packs=packs)
 
 
 def _rest_ns(view: View, lane: Lane) -> int:

@@ -175,7 +175,7 @@ def test_slack_retreats_for_a_deadline_that_would_be_lost() -> None:
     run = drive("slack", profile, requests, retreat_ns=MS // 5)
     assert ended(run)[1] <= 102.5
     assert ended(run)[0] == 502
-    lazy = [ask(0, "job"), ask(1, "quick", 100.05, deadline=450)]
+    lazy = [ask(0, "job"), ask(1, "quick", 100.05, deadline=900)]
     assert ended(drive("slack", profile, lazy, retreat_ns=MS // 5)) == {0: 500, 1: 502}
 
 

@@ -77,7 +77,7 @@ def _serve(
                 child = _Child(folder)
             answer = child.ask(job)
             if answer is None:
-                answer = {"error": child.end()}
+                answer = {"error": child.end(), "lasting": False}
                 child = None
             done.put((number, answer))
     except Empty:

@@ -50,7 +50,7 @@ def compile_jobs(
     """Compile kernels, as many at a time as there are processors; in order.
 
     A configuration that does not compile, such as one whose registers do not suffice, is dropped
-    with the compiler's reason.
+    with the compiler's reason, which is kept as code is: it is not tried again.
 
     Args:
         jobs: what to compile.
@@ -73,7 +73,7 @@ def compile_jobs(
         at = missing[i]
         results[at] = _take(jobs[at], answer)
         key = keys[at]
-        if key is not None and isinstance(results[at], Made):
+        if key is not None and answer.get("lasting", "code" in answer):
             store_object(_entry(jobs[at]), key, json.dumps(answer).encode())
         if progress is not None:
             progress(jobs[at], done, len(missing))
@@ -114,10 +114,10 @@ def _made(job: Job, answer: dict[str, Any]) -> Made:
     return Made(kernel=kernel, code=code)
 
 
-def _stored(job: Job, key: bytes | None) -> Made | None:
+def _stored(job: Job, key: bytes | None) -> Made | DroppedKernel | None:
     data = load_object(_entry(job), key) if key else None
     try:
-        return None if data is None else _made(job, json.loads(data))
+        return None if data is None else _take(job, json.loads(data))
     except (ArtifactError, KeyError, TypeError, ValueError):
         # Sealed by this user, yet of another shape: made by another fusec.
         return None

@@ -1,7 +1,8 @@
 """What a compiling process does: jobs come in as lines of JSON, answers leave the same way.
 
     {"name": ..., "module": ..., ...}                                  a `Job`
-    {"code": base64, "shared_bytes": ..., "spill_bytes": ..., ...}     or {"error": "..."}
+    {"code": base64, "shared_bytes": ..., "spill_bytes": ..., ...}
+    {"error": "...", "lasting": true}                                  it would end so again
 
 Triton reads its settings from the environment when it is imported, prints what a failing assembler
 was given to standard output, and can end the process: none of that should happen to a user's own.
@@ -41,7 +42,9 @@ def _answer(job: Mapping[str, Any], printed: io.StringIO) -> dict[str, Any]:
         return _compile(job, printed)
     except Exception as error:  # noqa: BLE001  # it goes to the parent, which decides
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        return {"error": text[:_ERROR_CHARS]}
+        # What the machine lacked at the time, or who ended the assembler, says nothing of the kernel.
+        passing = isinstance(error, MemoryError | OSError | ImportError) or "error code -" in text
+        return {"error": text[:_ERROR_CHARS], "lasting": not passing}
 
 
 def _compile(job: Mapping[str, Any], printed: io.StringIO) -> dict[str, Any]:

@@ -34,8 +34,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     def answers(texts: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
         jobs.extend(map(json.loads, texts))
         for i in reversed(range(len(texts))):
-            odd = dict(json.loads(texts[i])["constants"])["BLOCK"] % 2
-            yield i, {"error": "BLOCK is odd"} if odd else ANSWER
+            block = dict(json.loads(texts[i])["constants"])["BLOCK"]
+            error = {"error": "BLOCK is odd", "lasting": block != 67}
+            yield i, error if block % 2 else ANSWER
 
     monkeypatch.setattr(module, "answers", answers)
     return jobs
@@ -88,13 +89,22 @@ def test_answers_come_in_the_order_of_jobs(asked: list[dict[str, Any]]) -> None:
 
 def test_what_is_compiled_is_kept(asked: list[dict[str, Any]], folder: Path) -> None:
     before = compile_jobs([job(64), job(65), job(66)])
-    assert len(list(folder.iterdir())) == 2
+    assert len(list(folder.iterdir())) == 3
     asked.clear()
-    again = compile_jobs([job(66), job(64)])
+    again = compile_jobs([job(66), job(65), job(64)])
     assert asked == []
     assert [r.kernel for r in again if isinstance(r, Made)] == [
         r.kernel for r in reversed(before) if isinstance(r, Made)
     ]
+    assert again[1] == before[1]
+
+
+def test_a_failure_that_may_pass_is_tried_again(asked: list[dict[str, Any]], folder: Path) -> None:
+    before = compile_jobs([job(67)])
+    assert isinstance(before[0], DroppedKernel)
+    assert not folder.exists()
+    assert compile_jobs([job(67)]) == before
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("change", ["source", "compiler", "card", "block", "warps", "fusion"])

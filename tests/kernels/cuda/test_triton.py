@@ -97,19 +97,22 @@ def test_a_function_need_not_be_decorated() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad, text",
+    "bad, text, lasting",
     [
-        (job(100), "power of 2"),
-        (job(signature=ADD[::-1]), "its signature has"),
-        (job(function="nobody"), "nobody"),
-        (job(module="fusec_testing.not_there"), "not_there"),
-        (job(module="fusec_testing.dying_module"), "ended with code 7"),
+        (job(100), "power of 2", True),
+        (job(signature=ADD[::-1]), "its signature has", True),
+        (job(function="nobody"), "nobody", True),
+        (job(module="fusec_testing.not_there"), "not_there", False),
+        (job(module="fusec_testing.dying_module"), "ended with code 7", False),
     ],
 )
-def test_what_does_not_compile_says_why_in_one_line(bad: Job, text: str, folder: Path) -> None:
+def test_what_does_not_compile_says_why_in_one_line(
+    bad: Job, text: str, lasting: bool, folder: Path
+) -> None:
+    """And is not tried again, if it would end so again."""
     assert text in reason(bad)
     assert "\n" not in reason(bad)
-    assert not folder.exists()
+    assert folder.exists() == lasting
 
 
 def test_a_process_that_dies_takes_only_its_job(monkeypatch: pytest.MonkeyPatch) -> None:

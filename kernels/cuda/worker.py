@@ -42,7 +42,7 @@ def _answer(job: Mapping[str, Any], printed: io.StringIO) -> dict[str, Any]:
         return _compile(job, printed)
     except Exception as error:  # noqa: BLE001  # it goes to the parent, which decides
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        # What the machine lacked at the time, or who ended the assembler, says nothing of the kernel.
+        # What the machine lacked at the time, or an assembler that was ended, is not the kernel's.
         passing = isinstance(error, MemoryError | OSError | ImportError) or "error code -" in text
         return {"error": text[:_ERROR_CHARS], "lasting": not passing}
 

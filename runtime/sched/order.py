@@ -24,7 +24,6 @@ __all__ = [
     "first",
     "insert",
     "items",
-    "least",
     "least_after",
     "remove",
     "remove_all",
@@ -172,11 +171,6 @@ def work_before(order: Order, key: Key) -> int:
         work += sum(order.works[:at])
         order = order.kids[at]
     return work
-
-
-def least(order: Order) -> int:
-    """Give the time that is left before the first promise breaks of all."""
-    return order.least if order else NEVER
 
 
 def least_after(order: Order, key: Key) -> int:

@@ -56,7 +56,7 @@ def _leaves_in(view: View, block_end_ns: int, retreat_ns: int | None) -> int:
 
 
 def _problem(view: View, state: State, group: Group) -> str | None:
-    key = group.promise_key
+    key = group.key
     start = view.now_ns + _free_in_ns(view) + _rest_of_running_ns(view, state, group.promise_ns)
     finish = start + work_before(state.promised, key) + left_ns(group, view.profile)
     if finish > group.promise_ns:

@@ -6,11 +6,12 @@ is lost that would have been kept.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 
 from fusec.runtime.policies.slack.group import Group, left_ns, merged
 from fusec.runtime.policies.slack.pick import group_of, less_memory, short
-from fusec.runtime.policies.slack.state import State
-from fusec.runtime.sched.order import NEVER, items, size
+from fusec.runtime.policies.slack.state import State, waiting
+from fusec.runtime.sched.order import NEVER, items
 from fusec.runtime.sched.view import View
 
 __all__ = ["company", "gather", "joins_at", "waits_until"]
@@ -28,7 +29,7 @@ def gather(view: View, state: State, first: Group, until: int | None = None) -> 
     if first.done_ns or rows >= most:
         return taken
     end = cost.n_blocks if until is None else until
-    behind = size(state.order)
+    behind = waiting(state)
     left = left_ns(block, rows)
     takes = left - left_ns(end, rows)
     its_rows = its_ns = 0
@@ -65,8 +66,8 @@ def joins_at(view: View, state: State, running: Group) -> Group | None:
     cost = view.profile[running.template]
     if running.rows >= cost.max_batch:
         return None
-    waiting = (group_of(view, state, e) for e in items(state.fresh.get(running.template)))
-    new = next((group for group in waiting if group is not None), None)
+    groups = (group_of(view, state, e) for e in items(state.fresh.get(running.template)))
+    new = next((group for group in groups if group is not None), None)
     if new is None or running.rows + new.rows > cost.max_batch or short(view, [new]):
         return None
     catch_up = cost.span_ns(0, running.block, new.rows) + cost.cut_ns
@@ -88,7 +89,7 @@ def waits_until(view: View, state: State, pack: Group) -> int | None:
     cost, rhythm = view.profile[pack.template], state.rhythms.get(pack.template)
     if rhythm is None or rhythm.gap_ns is None or pack.rows >= cost.max_batch:
         return None
-    if size(state.order) > len(pack.requests) or pack.stopped:
+    if waiting(state) > len(pack.requests) or pack.stopped:
         return None
     fuller = cost.left_ns(0, pack.rows + 1)
     saved = cost.left_ns(0, pack.rows) + cost.solo_ns - fuller
@@ -110,7 +111,7 @@ def company(view: View, state: State, pack: Group) -> list[list[Group]]:
     if percent >= 100 or pack.done_ns or total > most:
         return []
     chosen: list[list[Group]] = []
-    for entry in items(state.order):
+    for entry in chain(items(state.promised), items(state.order)):
         if len(chosen) == _MOST_BESIDE or len(templates) > 2 * _MOST_BESIDE:
             break
         other = group_of(view, state, entry)

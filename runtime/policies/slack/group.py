@@ -25,7 +25,9 @@ class Group:
     rows: int
     base_ns: int
     """The part of the rank that never changes."""
+    rank_ns: int
     key: Key
+    """Its place in its queue: by deadline, or by rank if it has none."""
     due_ns: int
     """When it had better be done: the earliest of its requests. See `wanted_ns`."""
     promise_ns: int
@@ -36,18 +38,13 @@ class Group:
         """Whether any of its requests has a deadline."""
         return self.promise_ns < NEVER
 
-    @property
-    def promise_key(self) -> Key:
-        """Its place among those with deadlines."""
-        return (self.promise_ns, *self.key[1:])
-
 
 def fresh_group(request: Request, profile: Profile, patience_ns: int = 0) -> Group:
     """Make a group of a request that never ran.
 
     Args:
-        request: without a deadline, or what it would be without counts if that is earlier: nobody
-            comes later for having named a deadline.
+        request: its rank is by its deadline, or by what it would be due without if that is earlier:
+            nobody comes later for having named a deadline.
         profile: costs.
         patience_ns: added to the rank of a request without a deadline.
     """
@@ -55,12 +52,19 @@ def fresh_group(request: Request, profile: Profile, patience_ns: int = 0) -> Gro
     base, deadline = stand_in_ns(request, profile), request.deadline_ns
     base_ns = base + patience_ns if deadline is None else min(base, deadline)
     rank = base_ns + 3 * left // 10
+    place = rank if deadline is None else deadline
     return Group(
         requests=(request.id,),
         template=request.template,
         rows=request.rows,
         base_ns=base_ns,
-        key=(rank, -request.priority, request.arrival_ns, request.id),
+        rank_ns=rank,
+        key=(
+            rank if deadline is None else deadline,
+            -request.priority,
+            request.arrival_ns,
+            request.id,
+        ),
         due_ns=wanted_ns(request, profile),
         promise_ns=NEVER if deadline is None else deadline,
     )
@@ -84,7 +88,8 @@ def merged(groups: Sequence[Group]) -> Group:
         stopped=first.stopped,
         rows=sum([g.rows for g in groups]),
         base_ns=min([g.base_ns for g in groups]),
-        key=min([g.key for g in groups]),
+        rank_ns=min([g.rank_ns for g in groups]),
+        key=min([g.key for g in groups if g.promised] or [g.key for g in groups]),
         due_ns=min([g.due_ns for g in groups]),
         promise_ns=min([g.promise_ns for g in groups]),
     )

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from fusec.runtime.policies.slack.group import Group, left_ns
+from fusec.runtime.policies.slack.group import Group
 from fusec.runtime.policies.slack.state import State, forgotten
-from fusec.runtime.sched.order import Entry, first, least, total_work
+from fusec.runtime.sched.order import Entry, Order, first, remove, total_work
 from fusec.runtime.sched.view import View
 
 __all__ = ["chosen", "group_of", "less_memory", "may_go_before", "short"]
@@ -26,50 +26,45 @@ def group_of(view: View, state: State, entry: Entry) -> Group | None:
 def chosen(view: View, state: State) -> tuple[Group | None, State]:
     """Give who runs next, and the state without what no longer waits before it.
 
-    That is who ranks first, unless a promise is at stake: then the one with the next deadline.
+    Who has the next deadline, unless the first of those without may go before. If there is no
+    memory for it, who is first of those that have theirs: else what has begun and was stopped could
+    wait for the memory that it holds itself.
     """
-    group, state = _first(view, state)
-    entry = first(state.promised)
-    if group is None or entry is None:
-        return group, state
-    head = group_of(view, state, entry)
-    if head is None or head is group or short(view, (head,)):
-        return group, state
-    return (group if may_go_before(view, state, group, head) else head), state
+    head, state = _first(view, state, state.promised)
+    group, state = _first(view, state, state.order)
+    if group is None or (head is not None and not _goes_before(view, state, group, head)):
+        group = head
+    if group is not None and short(view, (group,)):
+        group = min(state.packs.values(), key=lambda p: (not p.promised, p.key), default=None)
+    return group, state
 
 
 def may_go_before(view: View, state: State, group: Group, head: Group) -> bool:
-    """Say whether a group may run a block before the one with the next deadline.
+    """Say whether what has no deadline may run a block before who has the next deadline.
 
-    Who is promised something itself may, if every promise can be kept after it, and the next one
-    half way to its deadline. Who is not, only if all that is promised can be done by then; or if it
-    has waited so long that this would starve it.
+    It may if all that is promised can still be done half way to that deadline; or if it has waited
+    so long that this would starve it.
     """
-    cost = view.profile[group.template]
-    takes = cost.span_ns(group.block, group.block + 1, group.rows) - group.done_ns
-    then = view.now_ns + max(1, takes)
-    if group.promised:
-        return then + left_ns(head, view.profile) <= head.due_ns and then <= least(state.promised)
     came = group.key[2]
     if view.now_ns - came > _STARVED * (group.due_ns - came):
         return True
-    return then + total_work(state.promised) <= head.due_ns
+    cost = view.profile[group.template]
+    takes = cost.span_ns(group.block, group.block + 1, group.rows) - group.done_ns
+    return view.now_ns + max(1, takes) + total_work(state.promised) <= head.due_ns
 
 
-def _first(view: View, state: State) -> tuple[Group | None, State]:
-    """Give who is first, and the state without what no longer waits before it.
+def _goes_before(view: View, state: State, group: Group, head: Group) -> bool:
+    return group.rank_ns < head.rank_ns and may_go_before(view, state, group, head)
 
-    If there is no memory for it, who is first of those that have theirs: else what has begun and
-    was stopped could wait for the memory that it holds itself.
-    """
-    while (entry := first(state.order)) is not None:
+
+def _first(view: View, state: State, queue: Order) -> tuple[Group | None, State]:
+    """Give who is first in a queue, and the state without what waits there no longer."""
+    while (entry := first(queue)) is not None:
         group = group_of(view, state, entry)
-        if group is None:
-            state = forgotten(state, entry.what)
-            continue
-        if short(view, (group,)):
-            group = min(state.packs.values(), key=lambda p: p.key, default=None)
-        return group, state
+        if group is not None:
+            return group, state
+        state = forgotten(state, entry.what)
+        queue = remove(queue, entry.key)
     return None, state
 
 

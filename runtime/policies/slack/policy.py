@@ -1,9 +1,9 @@
 """Due times, and the slack that they leave.
 
     admit    a request with a deadline is refused if its answer is predicted to be late
-    choose   the smallest rank, anew at the end of each block, or the next deadline if a promise is
-             at stake; work that has begun stays if being stopped costs it more than the other
-             gains, or its promise
+    choose   the next deadline, anew at the end of each block; work without deadlines, by rank,
+             while all promises can be kept half way to theirs; work that has begun stays if being
+             stopped costs it more than the other gains, or its promise
     join     requests of the same template run together, those that come later catch up
     wait     for company, only if nothing else waits, and only as long as slack allows
     preempt  by retreat, if a tighter due time would be lost, and only if what runs meets its own
@@ -16,7 +16,7 @@ from fusec.runtime.policies.slack.batch import company, gather, joins_at, waits_
 from fusec.runtime.policies.slack.group import Group, left_ns, merged, packed
 from fusec.runtime.policies.slack.pick import chosen, less_memory, may_go_before
 from fusec.runtime.policies.slack.preempt import preemption
-from fusec.runtime.policies.slack.state import State, drop, launched, update
+from fusec.runtime.policies.slack.state import State, drop, launched, update, waiting
 from fusec.runtime.sched.policy import Policy
 from fusec.runtime.sched.records import Action, Launch, Reject, WakeAt
 from fusec.runtime.sched.view import Lane, View
@@ -37,7 +37,7 @@ def _decide(view: View, state: State) -> tuple[tuple[Action, ...], State]:
         actions += [action] if action else []
         if not isinstance(action, Launch):
             return tuple(actions), state
-    stop = preemption(view, state) if state.order else None
+    stop = preemption(view, state) if waiting(state) else None
     return tuple([*actions, stop] if stop else actions), state
 
 
@@ -87,8 +87,9 @@ def _late(view: View, group: Group) -> tuple[int, ...]:
 def _stays(view: View, state: State, first: Group) -> Group:
     """Give what runs next if `first` ranks first: itself, or what just stopped and had better stay.
 
-    It stays if it may go before promises, and its rank is later by no more than a cut costs, or
-    being stopped would lose its promise, or the other's promise is kept well either way.
+    It stays if being stopped would lose its promise, or if it may go before a promise, or the
+    promise is kept well either way, or if its place in the queue is later by no more than a cut
+    costs.
     """
     numbers = (n for s in view.change.stopped for n in s.pack.requests)
     just = [state.packs[n] for n in numbers if n in state.packs]
@@ -100,10 +101,12 @@ def _stays(view: View, state: State, first: Group) -> Group:
     kept = old.promised and view.now_ns + rest <= old.promise_ns
     if kept and view.now_ns + takes + cut + rest > old.promise_ns:
         return old
-    if first.promised and not may_go_before(view, state, old, first):
-        return first
-    harmless = first.promised and view.now_ns + rest + takes <= first.due_ns
-    return old if old.key[0] <= first.key[0] + cut or (kept and harmless) else first
+    if first.promised and not old.promised:
+        return old if may_go_before(view, state, old, first) else first
+    if first.promised and kept and view.now_ns + rest + takes <= first.due_ns:
+        return old
+    last = first.key[0] if first.promised else first.rank_ns
+    return old if (old.key[0] if first.promised else old.rank_ns) <= last + cut else first
 
 
 SLACK = Policy("slack", State(), _decide, preempts=True)

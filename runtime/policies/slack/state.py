@@ -19,11 +19,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fusec.runtime.policies.slack.group import Group, fresh_group, left_ns, merged
-from fusec.runtime.sched.order import Entry, Order, insert, remove, remove_all, total_work
+from fusec.runtime.sched.order import Entry, Order, insert, remove, remove_all, size, total_work
 from fusec.runtime.sched.records import Request
 from fusec.runtime.sched.view import Lane, View, Waiting
 
-__all__ = ["Rhythm", "State", "admitted", "drop", "entry_of", "forgotten", "launched", "newcomer", "update"]
+__all__ = [
+    "Rhythm",
+    "State",
+    "admitted",
+    "drop",
+    "entry_of",
+    "forgotten",
+    "launched",
+    "newcomer",
+    "update",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +49,26 @@ class State:
     """All that `slack` knows. Maps are copied, never changed."""
 
     order: Order = None
-    """An entry for each request that never ran, and for each pack that stopped."""
+    """An entry for each request that never ran, and for each pack that stopped, by rank."""
     promised: Order = None
-    """Of these the ones with deadlines, by deadline."""
+    """The same for what has a deadline, by deadline."""
     fresh: Mapping[str, Order] = field(default_factory=dict)
-    """Of these the requests, by template."""
+    """The requests that never ran, by template."""
     packs: Mapping[int, Group] = field(default_factory=dict)
-    """And the packs, by their first request."""
+    """The packs that stopped, by their first request."""
     running: Mapping[int, Group] = field(default_factory=dict)
     """What runs, as it was launched, by its first request."""
     rhythms: Mapping[str, Rhythm] = field(default_factory=dict)
+
+
+def waiting(state: State) -> int:
+    """Count what waits."""
+    return size(state.order) + size(state.promised)
+
+
+def work_ns(state: State) -> int:
+    """Add up the work that waits."""
+    return total_work(state.order) + total_work(state.promised)
 
 
 def newcomer(state: State, view: View, request: Request) -> Group:
@@ -58,7 +78,7 @@ def newcomer(state: State, view: View, request: Request) -> Group:
     running = sum(_rest_ns(view, lane) for lane in view.lanes) // max(1, len(view.lanes))
     stated = view.profile.stated
     solo, longest = stated[request.template].solo_ns, stated.longest_ns
-    patience = 2 * (total_work(state.order) + running) * min(solo, longest) // longest
+    patience = 2 * (work_ns(state) + running) * min(solo, longest) // longest
     return fresh_group(request, view.profile, patience)
 
 
@@ -98,10 +118,13 @@ def launched(state: State, groups: Sequence[Group], pack: Group) -> State:
             if group.stopped:
                 packs.pop(group.requests[0], None)
     running = {**state.running, pack.requests[0]: pack}
-    order, promised = remove_all(state.order, keys), state.promised
+    order, promised = state.order, state.promised
     if pack.promised:
-        promised = remove_all(promised, sorted([g.promise_key for g in groups if g.promised]))
-    return State(order, promised, fresh, packs, running, state.rhythms)
+        promised = remove_all(promised, sorted([g.key for g in groups if g.promised]))
+        keys = sorted([g.key for g in groups if not g.promised])
+    return State(
+        remove_all(order, keys) if keys else order, promised, fresh, packs, running, state.rhythms
+    )
 
 
 def drop(state: State, view: View, waiting: Waiting) -> State:
@@ -146,18 +169,22 @@ def update(state: State, view: View) -> State:
 
 
 def _entered(state: State, group: Group, entry: Entry) -> State:
-    """Add a group to the orders."""
-    order, promised = insert(state.order, entry), state.promised
+    """Add a group to its queue."""
+    order, promised = state.order, state.promised
     if group.promised:
-        promised = insert(promised, entry._replace(key=group.promise_key))
+        promised = insert(promised, entry)
+    else:
+        order = insert(order, entry)
     return State(order, promised, state.fresh, state.packs, state.running, state.rhythms)
 
 
 def _left(state: State, group: Group) -> State:
-    """Remove a group from the orders."""
-    order, promised = remove(state.order, group.key), state.promised
+    """Remove a group from its queue."""
+    order, promised = state.order, state.promised
     if group.promised:
-        promised = remove(promised, group.promise_key)
+        promised = remove(promised, group.key)
+    else:
+        order = remove(order, group.key)
     return State(order, promised, state.fresh, state.packs, state.running, state.rhythms)
 
 
@@ -173,6 +200,7 @@ def _rest(state: State, view: View, numbers: tuple[int, ...], was: Group) -> Sta
         was = replace(merged([fresh_group(r, view.profile) for r in requests]), base_ns=was.base_ns)
     first = view.waiting[numbers[0]]
     left = view.profile.stated[was.template].left_ns(first.next_block, was.rows) - first.done_ns
+    rank = was.base_ns + 3 * left // 10
     group = Group(
         requests=numbers,
         template=was.template,
@@ -181,7 +209,8 @@ def _rest(state: State, view: View, numbers: tuple[int, ...], was: Group) -> Sta
         stopped=True,
         rows=was.rows,
         base_ns=was.base_ns,
-        key=(was.base_ns + 3 * left // 10, *was.key[1:]),
+        rank_ns=rank,
+        key=was.key if was.promised else (rank, *was.key[1:]),
         due_ns=was.due_ns,
         promise_ns=was.promise_ns,
     )

@@ -169,6 +169,24 @@ def test_slack_waits_for_company_only_if_it_is_expected_and_there_is_time() -> N
     assert _waits(driven(5, 50)) == 0  # the next would come too late to save anything
 
 
+def test_slack_does_promised_work_first_while_half_its_time_is_at_stake() -> None:
+    profile = costs({"image": [20], "job": [15, 15]})
+    waits = [ask(2, "image"), ask(0, "image", 1.0), ask(1, "job", 2.0, deadline=120.0)]
+    assert ended(drive("slack", profile, waits)) == {2: 20, 1: 50, 0: 70}
+    waits[-1] = ask(1, "job", 2.0, deadline=200.0)  # done half way to that even if it waits
+    assert ended(drive("slack", profile, waits)) == {2: 20, 0: 40, 1: 70}
+    waits[1] = ask(0, "image", 19.0)  # due after the job would be if that had no deadline
+    assert ended(drive("slack", profile, waits)) == {2: 20, 1: 50, 0: 70}
+
+
+def test_slack_starves_nobody_without_a_deadline() -> None:
+    """Promised work alone would fill the lane more than twice."""
+    profile = costs({"image": [4], "sentence": [3]})
+    flood = [ask(i, "sentence", 1.4 * i, deadline=20.0) for i in range(1, 300)]
+    done = ended(drive("slack", profile, [*flood, ask(0, "image", 30.0)]))[0]
+    assert 200 < done < 30 + 32 * 5.6 + 10
+
+
 def test_slack_retreats_for_a_deadline_that_would_be_lost() -> None:
     profile = costs({"job": [500], "quick": [2]})
     requests = [ask(0, "job"), ask(1, "quick", 100.05, deadline=5)]
@@ -339,6 +357,7 @@ def test_who_left_stands_in_nobodys_way() -> None:
         template="batch",
         block=1,
         rows=1,
+        rank_ns=0,
         base_ns=0,
         key=(0, 0, 0, 99),
         due_ns=10**12,

@@ -59,12 +59,7 @@ def fresh_group(request: Request, profile: Profile, patience_ns: int = 0) -> Gro
         rows=request.rows,
         base_ns=base_ns,
         rank_ns=rank,
-        key=(
-            rank if deadline is None else deadline,
-            -request.priority,
-            request.arrival_ns,
-            request.id,
-        ),
+        key=(place, -request.priority, request.arrival_ns, request.id),
         due_ns=wanted_ns(request, profile),
         promise_ns=NEVER if deadline is None else deadline,
     )

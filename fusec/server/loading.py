@@ -23,6 +23,7 @@ from fusec.server.repository import (
 from fusec.server.settings import Settings, read_settings
 from fusec.server.signature import check_config
 from fusec.server.store import Store
+from fusec.server.tidying import Tidying
 from fusec.server.warmup import warm_up
 
 __all__ = ["Loader"]
@@ -52,6 +53,7 @@ class Loader:
         self._importing = asyncio.Semaphore(1)
         self._generation = itertools.count(1)
         self._drains: set[asyncio.Task[None]] = set()
+        self._tidying = Tidying()
         self._seen: dict[str, object] = {}
         """What polling found of each folder the last time."""
 
@@ -84,6 +86,8 @@ class Loader:
                     self._say(f"model {name!r} cannot be loaded: {e}")
                     fault = e.fault if isinstance(e, ServerError) else Fault.INVALID
                     raise ServerError(f"failed to load {name[:200]!r}: {e}", fault) from e
+                finally:
+                    self._tidying.soon()
 
     async def unload(self, name: str) -> None:
         """Stop serving a model: new requests are refused at once, those that run are answered."""
@@ -225,6 +229,7 @@ class Loader:
             except TimeoutError:
                 self._say(f"model {name!r}: requests to version {version.number} are still open")
             await asyncio.to_thread(self._store.remove, version.key)
+        self._tidying.soon()
         if gone and name not in self._table.models:
             self._table.states[name] = (State.UNAVAILABLE, "unloaded")
 

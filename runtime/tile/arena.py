@@ -6,7 +6,7 @@ b           #########
 c               #####
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fusec.runtime.tile.code import Lifetime
 
@@ -15,12 +15,18 @@ __all__ = ["ALIGN_BYTES", "plan_arena"]
 ALIGN_BYTES = 64
 
 
-def plan_arena(lifetimes: Sequence[Lifetime], sizes: Sequence[int]) -> tuple[dict[int, int], int]:
+def plan_arena(
+    lifetimes: Sequence[Lifetime],
+    sizes: Sequence[int],
+    conflict: Callable[[int, int], bool] | None = None,
+) -> tuple[dict[int, int], int]:
     """Place buffers, the largest first, each at the lowest offset that is free while it lives.
 
     Args:
         lifetimes: of each buffer.
         sizes: bytes by slot.
+        conflict: slot, slot -> whether they may be in use at the same time; by default, if their
+            lifetimes meet.
 
     Returns:
         Slot -> offset, a multiple of 64; and the bytes in all.
@@ -34,7 +40,11 @@ def plan_arena(lifetimes: Sequence[Lifetime], sizes: Sequence[int]) -> tuple[dic
         size = -(-sizes[life.slot] // ALIGN_BYTES) * ALIGN_BYTES
         offset = 0
         for start, end, other in placed:
-            if other.first <= life.last and life.first <= other.last and start < offset + size:
+            if conflict is None:
+                meets = other.first <= life.last and life.first <= other.last
+            else:
+                meets = conflict(other.slot, life.slot)
+            if meets and start < offset + size:
                 offset = max(offset, end)
         if size:
             placed.append((offset, offset + size, life))

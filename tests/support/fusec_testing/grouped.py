@@ -25,7 +25,15 @@ from fusec.ir.stage import Buffer, Stage
 from fusec.kernels.grouped.bind import bind, tiles_of
 from fusec.kernels.triton_table import grouped, specials
 
-__all__ = ["BLOCKS", "Instance", "check_case", "check_grouped", "interpreter", "run_grouped"]
+__all__ = [
+    "BLOCKS",
+    "Instance",
+    "check_case",
+    "check_grouped",
+    "interpreter",
+    "patched_once_a_module",
+    "run_grouped",
+]
 
 BLOCKS: dict[str, int] = {"BLOCK_M": 16, "BLOCK_N": 32, "BLOCK_K": 16, "BLOCK_R": 32}
 """Small ones, so that small cases have several tiles."""
@@ -97,7 +105,7 @@ def run_grouped(
     status = np.zeros(1, np.int32)
     function = getattr(import_module(special.kernel.module), special.kernel.function)
     # Cards say nothing of overflows, nor of rows of NaN.
-    with np.errstate(all="ignore"), warnings.catch_warnings(), _patched_once_a_module():
+    with np.errstate(all="ignore"), warnings.catch_warnings(), patched_once_a_module():
         warnings.simplefilter("ignore", RuntimeWarning)
         function[(programs,)](*(torch.from_numpy(a) for a in (*kept, status)), **constants)
     if status[0]:
@@ -105,7 +113,7 @@ def run_grouped(
 
 
 @contextlib.contextmanager
-def _patched_once_a_module() -> Iterator[None]:
+def patched_once_a_module() -> Iterator[None]:
     """Spare the interpreter what it does on every call of a function from a kernel.
 
     It puts its own versions of Triton's functions into the module that the function sees: nine

@@ -36,6 +36,7 @@ from fusec.runtime.serving.items import Item, Ticket
 from fusec.runtime.serving.journal import Journal
 from fusec.runtime.serving.limits import broke, deadline_after
 from fusec.runtime.serving.reading import Reader
+from fusec.runtime.serving.recording import Recording
 from fusec.runtime.serving.stats import Stats
 from fusec.runtime.serving.watch import Watcher
 from fusec.serving_setup import Setup, check_settings, set_up
@@ -210,6 +211,10 @@ class Runtime:
         """Give what was counted since the start."""
         return self._watch.stats(self._driver, self._setup.engine.shapes)
 
+    def record(self, limit: int = 8192) -> Recording:
+        """Have launches written down, the last `limit` of them, until that is closed."""
+        return self._watch.record(self._driver, limit)
+
     def profile(self) -> Profile:
         """Give the costs that the policy goes by, templates that joined later included."""
         return self._driver.profile
@@ -355,7 +360,7 @@ class Runtime:
                 self._inbox.put(arrival)
                 return True
         result = reason.result if isinstance(reason, Rejected) else str(Result.FAILED)
-        self._watch.refused(ticket.size, result, str(reason))
+        self._watch.refused(ticket.size, result, str(reason), arrival.request.deadline_ns)
         ticket.fail(reason)
         ticket.settle()
         return False

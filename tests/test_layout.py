@@ -244,8 +244,9 @@ def test_wheel_holds_every_source_as_a_real_file(tmp_path: Path) -> None:
     expected = {
         f"fusec/{path.relative_to(ROOT / 'fusec') if part == 'fusec' else path.relative_to(ROOT)}"
         for part in SOURCES
-        for path in (ROOT / part).rglob("*.py")
+        for path in (ROOT / part).rglob("*")
+        if path.suffix in (".py", ".css", ".js")
     }
-    assert {name for name in infos if name.endswith(".py")} == expected
+    assert {name for name in infos if name.endswith((".py", ".css", ".js"))} == expected
     assert "fusec/py.typed" in infos
     assert all((info.external_attr >> 28) == 0o10 for info in infos.values()), "symlink in wheel"

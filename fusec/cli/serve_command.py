@@ -47,6 +47,9 @@ def serve_models(
     allow_http: Annotated[str, typer.Option(metavar="BOOL")] = "true",
     allow_grpc: Annotated[str, typer.Option(metavar="BOOL")] = "true",
     allow_metrics: Annotated[str, typer.Option(metavar="BOOL")] = "true",
+    allow_page: Annotated[
+        str, typer.Option(metavar="BOOL", help="Show models and lanes to people, at / of HTTP.")
+    ] = "true",
     strict_readiness: Annotated[
         str, typer.Option(metavar="BOOL", help="Ready only if all models are.")
     ] = "true",
@@ -156,6 +159,7 @@ def serve_models(
         http_port=http_port if _true(allow_http, "--allow-http") else None,
         grpc_port=grpc_port if _true(allow_grpc, "--allow-grpc") else None,
         metrics_port=metrics_port if _true(allow_metrics, "--allow-metrics") else None,
+        page=_true(allow_page, "--allow-page"),
         strict=_true(strict_readiness, "--strict-readiness"),
         exit_on_error=_true(exit_on_error, "--exit-on-error"),
         delay_s=exit_delay_s,

@@ -18,6 +18,7 @@ from fusec.server.httpbody import Gone, Held, Receive, read_body
 from fusec.server.jsontext import dump_json, parse_json
 from fusec.server.messages import InferRequest
 from fusec.server.metrics import render
+from fusec.server.page.page import Page
 from fusec.server.restrequest import header_bytes, raw_request, read_infer
 from fusec.server.restresponse import error_body, write_infer
 from fusec.server.routing import Call, Route, route
@@ -29,6 +30,7 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Scope: TypeAlias = Mapping[str, Any]
 
 _JSON = b"application/json"
+_HTML = b"text/html; charset=utf-8"
 _BINARY = b"application/octet-stream"
 _HEADER = b"inference-header-content-length"
 _LARGE = 256 << 10
@@ -42,9 +44,9 @@ _PATIENCE_S = 0.02
 class RestApp:
     """Answers HTTP requests."""
 
-    def __init__(self, door: FrontDoor) -> None:
-        """Take what it is a door to."""
-        self._door = door
+    def __init__(self, door: FrontDoor, page: Page | None) -> None:
+        """Take what it is a door to, and the page that shows it to people."""
+        self._door, self._page = door, page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -52,8 +54,12 @@ class RestApp:
             return
         began = time.monotonic_ns()
         try:
+            found = route(scope["method"], scope.get("raw_path") or scope["path"].encode())
+            if found.call is Call.EVENTS:
+                await self._shown().stream(scope["method"], receive, send)
+                return
             with Held(self._door.budget) as held:
-                status, kind, body, more = await self._answer(scope, receive, held, began)
+                status, kind, body, more = await self._answer(found, scope, receive, held, began)
                 await _reply(send, status, kind, body, more)
         except Gone:
             return
@@ -64,13 +70,15 @@ class RestApp:
             await _reply(send, told.fault.http, _JSON, error_body(str(told)), ())
 
     async def _answer(
-        self, scope: Scope, receive: Receive, held: Held, began: int
+        self, found: Route, scope: Scope, receive: Receive, held: Held, began: int
     ) -> tuple[int, bytes, bytes, tuple[tuple[bytes, bytes], ...]]:
-        found = route(scope["method"], scope.get("raw_path") or scope["path"].encode())
         headers = dict(scope["headers"])
         if found.call is Call.INFER:
             return await self._infer(found, headers, receive, held, began)
         body = await read_body(headers, receive, self._door.limits, held)
+        if found.call is Call.PAGE:
+            text, more = self._shown().html()
+            return 200, _HTML, text, more
         status, value = await self._other(found, body)
         return status, _JSON, b"" if value is None else dump_json(value), ()
 
@@ -107,6 +115,11 @@ class RestApp:
         if written.json_bytes is None:
             return 200, _JSON, written.body, ()
         return 200, _BINARY, written.body, ((_HEADER, b"%d" % written.json_bytes),)
+
+    def _shown(self) -> Page:
+        if self._page is None:
+            raise ServerError("Not Found", Fault.NOT_FOUND)
+        return self._page
 
     def _raw(self, found: Route, body: bytes) -> InferRequest:
         model, version = self._door.table.find(found.model, found.version)

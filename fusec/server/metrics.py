@@ -41,6 +41,8 @@ _RUNTIME = (
     ("busy_ns", "counter", "Time that lanes ran, in nanoseconds"),
     ("decisions", "counter", "Decisions of the policy"),
     ("attainment", "gauge", "Share of ended requests that were answered in time"),
+    ("promised", "counter", "Ended requests that had named a deadline"),
+    ("kept", "counter", "Requests that were answered before the deadline they had named"),
     ("mean_batch", "gauge", "Requests in a pack"),
     ("mean_pack", "gauge", "Packs in a launch"),
     ("batch_fill", "gauge", "Share of instances used, of those that packs may have"),

@@ -27,6 +27,8 @@ class Call(Enum):
     UNLOAD = auto()
     SHARED_STATUS = auto()
     SHARED = auto()
+    PAGE = auto()
+    EVENTS = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,10 @@ _PATHS = (
         Call.SHARED,
         "POST",
     ),
+    (r"/", Call.PAGE, "GET|HEAD"),
+    (r"/page/events", Call.EVENTS, "GET|HEAD"),
 )
-_ROUTES = tuple((re.compile(path), call, method) for path, call, method in _PATHS)
+_ROUTES = tuple((re.compile(path), call, how.split("|")) for path, call, how in _PATHS)
 
 
 def route(method: str, raw_path: bytes) -> Route:
@@ -79,7 +83,7 @@ def route(method: str, raw_path: bytes) -> Route:
         match = pattern.fullmatch(path)
         if match is None:
             continue
-        if method != wanted:
+        if method not in wanted:
             allowed = True
             continue
         found = match.groupdict()

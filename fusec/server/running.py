@@ -22,6 +22,7 @@ from fusec.server.frontdoor import FrontDoor
 from fusec.server.limits import Limits
 from fusec.server.loading import Loader
 from fusec.server.models import Table
+from fusec.server.page.page import Page
 from fusec.server.repository import Repository
 from fusec.server.service import Service
 from fusec.server.store import Store
@@ -48,6 +49,8 @@ class Options:
     """None: no such door. 0: any that is free."""
     grpc_port: int | None = 8001
     metrics_port: int | None = 8002
+    page: bool = True
+    """Whether people find a page at `/` of the HTTP port."""
     strict: bool = True
     """Ready only if all models to be loaded at the start are."""
     exit_on_error: bool = True
@@ -99,7 +102,8 @@ async def running(
     async with contextlib.AsyncExitStack() as stack:
         if spans is not None:
             stack.push_async_callback(asyncio.to_thread, spans.close)
-        http = await _http(stack, options, options.http_port, RestApp(door))
+        page = Page(door) if options.page else None
+        http = await _http(stack, options, options.http_port, RestApp(door, page))
         grpc = await _grpc(stack, options, door)
         metrics = await _http(stack, options, options.metrics_port, MetricsApp(door))
         await _load(options, loader, repository, door, say)

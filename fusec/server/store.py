@@ -1,6 +1,7 @@
 """Where models are and run: what the server needs of a plan and its runtime, and the real ones."""
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,12 +9,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from fusec.ir.dtypes import NO_NUMPY
+from fusec.ir.errors import ConfigError
 from fusec.runtime.arrays import array_of, is_tensor, tensor_of_array
+from fusec.runtime.serving.recording import Stay
+from fusec.schedule import named
 from fusec.server.datatypes import BY_FUSEC
 from fusec.server.messages import Tensor
 from fusec.server.signature import Signature, signature_of
 
-__all__ = ["PlanStore", "RuntimeLike", "Store", "wire_array"]
+__all__ = ["PlanStore", "Recorded", "RuntimeLike", "Store", "wire_array"]
 
 
 _BY_NUMPY = {d.numpy: d for d in BY_FUSEC.values() if d.fusec not in NO_NUMPY}
@@ -36,8 +40,24 @@ class RuntimeLike(Protocol):
     def stats(self) -> Any:
         """Give what was counted since the start."""
 
+    def record(self) -> "Recorded":
+        """Have launches written down."""
+
     def close(self, *, drain: bool = True, timeout: float | None = None) -> None:
         """Stop."""
+
+
+class Recorded(Protocol):
+    """What lanes run from now on, until it is closed."""
+
+    def take(self) -> list[Stay]:
+        """Give what ended since this was asked before."""
+
+    def running(self) -> list[Stay]:
+        """Give what runs now."""
+
+    def close(self) -> None:
+        """Stop writing."""
 
 
 class Store(Protocol):
@@ -65,6 +85,12 @@ class Store(Protocol):
 
     def stats(self) -> dict[str, Any]:
         """Give the runtime's figures."""
+
+    def templates(self, key: str) -> Sequence[str]:
+        """Name the templates of a model, as records of lanes do; none if it is not there."""
+
+    def record(self) -> "Recorded | None":
+        """Have launches written down; None as long as nothing can run."""
 
     def close(self) -> None:
         """Stop."""
@@ -131,6 +157,19 @@ class PlanStore:
         """Give the runtime's figures; none before it runs."""
         figures: dict[str, Any] = {} if self._runtime is None else self._runtime.stats().to_json()
         return figures
+
+    def templates(self, key: str) -> Sequence[str]:
+        """Name the templates that a model's requests may take, the general one first."""
+        registry, _, _ = self._plan.inside()
+        try:
+            choices = registry.target(key).choices
+        except ConfigError:
+            return ()
+        return [named(choice.template.key) for choice in choices]
+
+    def record(self) -> "Recorded | None":
+        """Have launches written down, once the runtime runs."""
+        return None if self._runtime is None else self._runtime.record()
 
     def close(self) -> None:
         """Stop the runtime."""

@@ -4,12 +4,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+from fusec.pages.files import style
 from fusec.runtime.drivers.run import Run, Span
 from fusec.runtime.sched.profile import Profile
 from fusec.runtime.sched.records import Outcome, Result
 from fusec.runtime.summary import Group, Summary, quantile
 from fusec.simulation.charts import Box, Line, area, curves, legend, strip
-from fusec.simulation.style import STYLE
 from fusec.simulation.tables import ms
 
 __all__ = ["page"]
@@ -52,11 +52,12 @@ def page(run: Run, summary: Summary, profile: Profile) -> str:
             "Share of the requests of each fortieth of the run that were answered in time.",
         ),
     ]
+    css = style("fusec.simulation", "page.css")
     title = f"fusec simulate: {escape(summary.policy)}"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{STYLE}</style></head><body><main>"
+        f"<title>{title}</title><style>{css}</style></head><body><main>"
         f"<h1>{title}</h1>{''.join(sections)}</main></body></html>\n"
     )
 

@@ -79,6 +79,16 @@ class RealDriver:
         return sum(lane.busy is not None for lane in self._lanes)
 
     @property
+    def lanes(self) -> int:
+        """How many there are."""
+        return len(self._lanes)
+
+    @property
+    def busy(self) -> list[tuple[int, Busy]]:
+        """What runs on which lane, to look at."""
+        return [(i, busy) for i, lane in enumerate(self._lanes) if (busy := lane.busy) is not None]
+
+    @property
     def profile(self) -> Profile:
         """The costs as they are known by now."""
         return self._decider.profile

@@ -20,10 +20,15 @@ class Stats:
     """Neither answered nor ended in another way."""
     queued: int
     running_lanes: int
+    lanes: int
     outcomes: dict[str, int]
     """By result: done, rejected, expired, full, cancelled, failed."""
     reasons: dict[str, int]
     """Of those that were not answered."""
+    promised: int
+    """Calls that ended, cancelled ones apart, and had named a deadline."""
+    kept: int
+    """Of those, answered before it."""
     attainment: float | None
     """Share of all that ended, cancelled ones apart, that was answered in time."""
     launches: int
@@ -64,6 +69,7 @@ class Counts:
         self.outcomes: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.tenant_ns: Counter[str] = Counter()
+        self.promised = self.kept = 0
         self.met = self.launches = self.packs = self.calls = self.preemptions = 0
         self.busy_ns = self.instances = self.room = self.decisions = self.decided_ns = 0
 
@@ -81,6 +87,9 @@ class Counts:
             self.reasons[reason] += results[outcome.result]
         if outcome.met:
             self.met += results[Result.DONE]
+        if outcome.request.deadline_ns is not None:
+            self.promised += sum(results.values()) - results[Result.CANCELLED]
+            self.kept += results[Result.DONE] if outcome.met else 0
 
     def ran(self, span: Span, requests: Sequence[Request], calls: int, room: int) -> None:
         """Count a launch that left its lane.

@@ -16,6 +16,7 @@ from fusec.runtime.sched.records import Action, Outcome, Request, Result
 from fusec.runtime.sched.view import View
 from fusec.runtime.serving.items import Ticket
 from fusec.runtime.serving.journal import Journal
+from fusec.runtime.serving.recording import Recording
 from fusec.runtime.serving.shapes import Shapes
 from fusec.runtime.serving.stats import Counts, Stats
 
@@ -38,6 +39,7 @@ class Watcher:
         self._counts = Counts()
         self._submitted = self._in_flight = 0
         self._change = threading.Condition()
+        self._recordings: tuple[Recording, ...] = ()
 
     def timed(self, policy: Policy[Any]) -> Policy[Any]:
         """Give a policy that counts how long it takes."""
@@ -58,12 +60,13 @@ class Watcher:
             self._submitted += calls
             self._in_flight += calls
 
-    def refused(self, calls: int, result: str, reason: str) -> None:
+    def refused(self, calls: int, result: str, reason: str, deadline_ns: int | None) -> None:
         """Count calls that were refused before they got anywhere."""
         with self._change:
             self._submitted += calls
             self._counts.outcomes[result] += calls
             self._counts.reasons[reason] += calls
+            self._counts.promised += 0 if deadline_ns is None else calls
 
     def decided(self, decision: Decision) -> None:
         """Write a decision down."""
@@ -74,6 +77,20 @@ class Watcher:
         """Count a launch that left its lane."""
         with self._change:
             self._counts.ran(span, requests, calls, room)
+        for recording in self._recordings:
+            recording.add(span, requests, calls)
+
+    def record(self, driver: RealDriver, limit: int) -> Recording:
+        """Have launches written down until the recording is closed."""
+
+        def closed(recording: Recording) -> None:
+            with self._change:
+                self._recordings = tuple(r for r in self._recordings if r is not recording)
+
+        recording = Recording(driver, limit, closed)
+        with self._change:
+            self._recordings += (recording,)
+        return recording
 
     def ended(self, outcome: Outcome, task: Task) -> None:
         """Resolve the futures of a ticket."""
@@ -121,8 +138,11 @@ class Watcher:
                 in_flight=self._in_flight,
                 queued=driver.book.queued,
                 running_lanes=driver.running,
+                lanes=driver.lanes,
                 outcomes=dict(counts.outcomes),
                 reasons=dict(counts.reasons),
+                promised=counts.promised,
+                kept=counts.kept,
                 attainment=counts.met / over if over else None,
                 launches=counts.launches,
                 mean_batch=counts.calls / max(1, counts.packs),

@@ -167,7 +167,7 @@ def test_failures_have_the_protocols_codes(server: Live, why: str) -> None:
 
 def test_paths_and_methods_that_are_none(server: Live) -> None:
     for method, path, status in (
-        ("GET", "/", 404),
+        ("GET", "/page", 404),
         ("GET", "/v2/nope", 404),
         ("GET", "/v2/health/startup", 404),
         ("GET", "/v2/models/m/versions/x", 404),

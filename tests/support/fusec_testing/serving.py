@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fusec.ir.errors import ConfigError, ImportFailed
+from fusec.runtime.serving.recording import Stay
 from fusec.server.datatypes import DATATYPES
 from fusec.server.messages import Tensor
 from fusec.server.signature import Port, Signature
@@ -28,6 +29,25 @@ def doubled(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {"y": x * np.float32(2), "n": np.arange(len(x), dtype=np.int64)}
 
 
+class FakeRecording:
+    """Has what a test says that lanes ran."""
+
+    def __init__(self) -> None:
+        self.ended: list[Stay] = []
+        self.now: list[Stay] = []
+        self.closed = False
+
+    def take(self) -> list[Stay]:
+        taken, self.ended = self.ended, []
+        return taken
+
+    def running(self) -> list[Stay]:
+        return self.now
+
+    def close(self) -> None:
+        self.closed = True
+
+
 class FakeStore:
     """Holds models whose file names say what they do: a file that holds "broken" is not loaded."""
 
@@ -40,6 +60,7 @@ class FakeStore:
         self.error: Exception | None = None
         self.waiting: list[Future[dict[str, Any]]] = []
         self.closed = False
+        self.recordings: list[FakeRecording] = []
 
     def add(self, key: str, path: Path) -> Signature:
         text = path.read_text()
@@ -82,6 +103,13 @@ class FakeStore:
 
     def stats(self) -> dict[str, Any]:
         return {"submitted": len(self.calls), "queued": 0, "outcomes": {"done": len(self.calls)}}
+
+    def templates(self, key: str) -> list[str]:
+        return [self.keys[key]] if key in self.keys else []
+
+    def record(self) -> FakeRecording:
+        self.recordings.append(FakeRecording())
+        return self.recordings[-1]
 
     def close(self) -> None:
         self.closed = True

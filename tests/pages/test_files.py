@@ -1,0 +1,63 @@
+"""Data in pages: whatever names are in it, it comes out as it went in, and is nothing but data."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fusec.pages.files import json_in_html, style, text_of
+
+DATA = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+class Reader(HTMLParser):
+    """Reads a page as a browser does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.inside: dict[str, str] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Take note of it."""
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        """Take the data of the tag before."""
+        self.inside[self.tags[-1]] = self.inside.get(self.tags[-1], "") + data
+
+
+@given(DATA)
+@example("</script><script>alert(1)</script>")
+@example("<!--<script>")
+@example(["]]>", "\u2028\u2029", "&lt;", '"\\', {"</SCRIPT ": "'"}])
+def test_data_end_no_script(data: Any) -> None:
+    text = json_in_html(data)
+    assert not re.search("[<>&\u2028\u2029]", text)
+    assert json.loads(text) == data
+    reader = Reader()
+    reader.feed(f'<body><script type="application/json">{text}</script></body>')
+    assert reader.tags == ["body", "script"]
+    assert json.loads(reader.inside["script"]) == data
+
+
+def test_what_is_no_json_is_refused() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        json_in_html({"x": float("nan")})
+
+
+@pytest.mark.parametrize("package", ["fusec.server.page", "fusec.simulation"])
+def test_styles_ask_for_nothing(package: str) -> None:
+    css = style(package, "page.css")
+    assert css.startswith(text_of("fusec.pages", "base.css"))
+    assert not re.search(r"url\(|@import|https?:", css)

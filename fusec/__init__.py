@@ -17,11 +17,13 @@ if TYPE_CHECKING:
         VerifyError,
     )
     from fusec.plan import Plan
+    from fusec.runtime.cuda.settings import CudaSettings
     from fusec.serving import Runtime
 
 __all__ = [
     "ArtifactError",
     "ConfigError",
+    "CudaSettings",
     "Explanation",
     "FusecError",
     "ImportFailed",
@@ -43,6 +45,7 @@ _HOMES = {
     "compile": "fusec.api",
     "load": "fusec.api",
     "Plan": "fusec.plan",
+    "CudaSettings": "fusec.runtime.cuda.settings",
     "Explanation": "fusec.explain",
     "Runtime": "fusec.serving",
 }

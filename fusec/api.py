@@ -9,7 +9,7 @@ from fusec.artifact import read_plan_file
 from fusec.ir.errors import ConfigError
 from fusec.ir.plan import Executor, PlanData, WeightStorage
 from fusec.plan import Plan
-from fusec.running import default_executor, native_supported
+from fusec.running import default_executor, native_supported, read_executor
 
 if TYPE_CHECKING:
     from fusec.importers.importing import Source
@@ -42,7 +42,8 @@ def compile(
             The input leaves the signature and what depends on it is decided while importing.
         threads: while this plan runs; None takes all cores, or with PyTorch its own number.
         executor: "cpu" (default where it can run): native code, bytes never depend on company;
-            "isolated": PyTorch, the same promise; "merged": PyTorch, bits may depend on company.
+            "isolated": PyTorch, the same promise; "merged": PyTorch, bits may depend on company;
+            "cuda": an NVIDIA card, opened at the first run; see `Plan.to` for its settings.
         weights: None: as the models have them. "bfloat16", with native code only: float32 weights
             of linear layers are rounded to it and take half the memory and traffic; sums stay
             float32. Answers change by what the weights are rounded by, some 0.2 %. The plan keeps
@@ -83,7 +84,7 @@ def load(
     """
     file = read_plan_file(path)
     data = file.plan
-    chosen = _executor(executor) if executor is not None else data.executor
+    chosen = read_executor(executor) if executor is not None else data.executor
     if executor is None and chosen is Executor.CPU and not native_supported():
         chosen = default_executor()
     return Plan(
@@ -96,7 +97,7 @@ def load(
 
 
 def _empty(threads: int | None, executor: str | None, weights: str | None) -> PlanData:
-    chosen = default_executor() if executor is None else _executor(executor)
+    chosen = default_executor() if executor is None else read_executor(executor)
     return PlanData(
         templates={},
         forms={},
@@ -115,20 +116,12 @@ def _storage(name: str, executor: Executor) -> WeightStorage:
     except ValueError as e:
         known = ", ".join(repr(str(x)) for x in WeightStorage)
         raise ConfigError(f"weights {name!r} is not known; give {known}, or nothing") from e
-    if executor is not Executor.CPU:
+    if not executor.packs:
         raise ConfigError(
             f"weights {name!r} needs native code, but the executor is {str(executor)!r}; compile "
             'with executor="cpu", or leave weights out'
         )
     return storage
-
-
-def _executor(name: str) -> Executor:
-    try:
-        return Executor(name)
-    except ValueError as e:
-        known = ", ".join(repr(str(x)) for x in Executor)
-        raise ConfigError(f"executor {name!r} is not known; give one of {known}") from e
 
 
 def _threads(threads: int) -> int:

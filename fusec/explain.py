@@ -113,6 +113,7 @@ _EXECUTOR_TEXT: Mapping[Executor, str] = {
     Executor.CPU: "native code; bytes never depend on company",
     Executor.ISOLATED: "PyTorch, one call per instance; bytes never depend on company",
     Executor.MERGED: "PyTorch, members of a group in one program; bits may depend on company",
+    Executor.CUDA: "kernels on an NVIDIA card; bytes never depend on company",
 }
 
 

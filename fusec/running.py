@@ -7,15 +7,26 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.util import find_spec
 
+from fusec.ir.device import DeviceCode
+from fusec.ir.errors import ConfigError
 from fusec.ir.plan import Executor
 from fusec.ir.template import Template
 from fusec.lowering import Stages
 from fusec.runtime.arrays import Array
+from fusec.runtime.cuda.settings import CudaSettings
 from fusec.runtime.extern import run_extern
 from fusec.runtime.native import ThroughNative, WholeRequests
 from fusec.runtime.request import Request
 
-__all__ = ["build_kernels", "default_executor", "native_supported", "runner"]
+__all__ = [
+    "build_kernels",
+    "cuda_runner",
+    "default_executor",
+    "native_supported",
+    "opened",
+    "read_executor",
+    "runner",
+]
 
 
 _PROVE = "FUSEC_VALIDATE"
@@ -32,6 +43,19 @@ def native_supported() -> bool:
     """Tell whether the native executor knows this machine and has its compiler."""
     known = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
     return known and sys.maxsize > 1 << 32 and all(map(find_spec, ("numba", "llvmlite")))
+
+
+def read_executor(name: str) -> Executor:
+    """Read the name of an executor.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    try:
+        return Executor(name)
+    except ValueError as e:
+        known = ", ".join(repr(str(x)) for x in Executor)
+        raise ConfigError(f"executor {name!r} is not known; give one of {known}") from e
 
 
 def runner(executor: Executor, threads: int | None, stages: Stages) -> WholeRequests:
@@ -72,6 +96,43 @@ def build_kernels(
         lowered = stages.of(template)
         names |= {encode_stage(s, lowered.buffers).kernel for s in lowered.stages}
     prepare({library_of(name) for name in names - {EXTERN}}, progress)
+
+
+def cuda_runner(
+    stages: Stages, settings: CudaSettings | None, codes: Callable[[], Sequence[DeviceCode]]
+) -> ThroughNative:
+    """Make what runs requests on a card, which is opened when it is first needed.
+
+    Args:
+        stages: of templates.
+        settings: how; None is as most want it.
+        codes: gives the plan's code for cards.
+
+    Raises:
+        ConfigError: settings make no sense.
+    """
+    from fusec.runtime.cuda.executor import CudaExecutor
+
+    executor = CudaExecutor(stages.of, run_extern, settings or CudaSettings(), codes)
+    others = _Later(lambda: _through_torch(Executor.ISOLATED, None))
+    return ThroughNative(executor, stages.has, others)
+
+
+def opened(made: WholeRequests, templates: Iterable[Template] = ()) -> None:
+    """Open the card of what runs requests on one, and have kernels of templates ready.
+
+    Args:
+        made: any runner; nothing to do for others.
+        templates: with stages.
+
+    Raises:
+        UnsupportedError: there is no driver, no card, or neither code nor a compiler.
+        ConfigError: there is no such card. KernelError: the driver refuses.
+    """
+    from fusec.runtime.cuda.executor import CudaExecutor
+
+    if isinstance(made, ThroughNative) and isinstance(made.executor, CudaExecutor):
+        made.executor.warm(templates)
 
 
 def _native(threads: int | None, stages: Stages) -> ThroughNative:

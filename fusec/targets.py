@@ -12,8 +12,8 @@ from fusec.ir.plan import PlanData
 from fusec.ir.stage import TileOp
 from fusec.kernels.cuda.cards import Card, blocks_per_multiprocessor, card_of, why_not
 from fusec.kernels.cuda.compile import compile_jobs, compiler_name
-from fusec.kernels.cuda.job import Job
-from fusec.kernels.triton_table import ARGUMENTS, Special, grouped, specials
+from fusec.kernels.cuda.special import job_of
+from fusec.kernels.triton_table import Special, grouped, specials
 from fusec.lowering import Stages
 
 __all__ = [
@@ -144,7 +144,7 @@ def compile_for(
     wanted = list(dict.fromkeys(s for _, found in _stages(plan, stages, card) for s in found))
     tell = progress or (lambda name, done, total: None)
     results = compile_jobs(
-        [_job(special, card) for special in wanted],
+        [job_of(special, card) for special in wanted],
         lambda job, done, total: tell(job.name, done, total),
     )
     kernels: list[DeviceKernel] = []
@@ -227,22 +227,6 @@ def _stages(
             except UnsupportedError:
                 spelled = None
             yield stage.op, () if spelled is None else specials(spelled, card.arch)
-
-
-def _job(special: Special, card: Card) -> Job:
-    kernel, config = special.kernel, special.config
-    return Job(
-        name=_name(special),
-        module=kernel.module,
-        function=kernel.function,
-        signature=kernel.signature,
-        constants=special.constants,
-        aligned=tuple(name for name, _ in ARGUMENTS),
-        warps=config.warps,
-        stages=config.stages,
-        fp_fusion=kernel.fp_fusion,
-        arch=card.arch,
-    )
 
 
 def _name(special: Special) -> str:

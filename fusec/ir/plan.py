@@ -44,6 +44,14 @@ class Executor(StrEnum):
     MERGED = "merged"
     """PyTorch, members of a group in one merged program: faster for small models, other bits."""
 
+    CUDA = "cuda"
+    """Kernels on an NVIDIA card: bytes never depend on company."""
+
+    @property
+    def packs(self) -> bool:
+        """Whether weights are packed for kernels."""
+        return self in (Executor.CPU, Executor.CUDA)
+
 
 class WeightStorage(StrEnum):
     """In what the native executor stores packed weights, if not as the models have them."""

@@ -8,7 +8,7 @@ from fusec.ir.extents import value
 from fusec.ir.frozen import dataclass
 from fusec.kernels.grouped.stage import Address, Grouped
 
-__all__ = ["Bound", "bind", "tiles_of"]
+__all__ = ["Bound", "bind", "tiles_of", "tiles_over"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,15 +60,26 @@ def bind(
 
 
 def tiles_of(rows: Sequence[Bound]) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
-    """Give the tiles of rows of a table: row blocks of one block of columns one after another.
+    """Give the tiles of rows of a table; see `tiles_over`."""
+    return tiles_over(
+        np.array(
+            [(row.row_blocks, row.column_blocks, row.layers) for row in rows], np.int64
+        ).reshape(-1, 3)
+    )
+
+
+def tiles_over(
+    blocks: np.ndarray[tuple[int, int], np.dtype[np.int64]],
+) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
+    """Give tiles: row blocks of one block of columns one after another.
 
     Neighbours read the same columns of a weight, which are then in the cache.
+
+    Args:
+        blocks: of each row of a table: blocks of rows, blocks of columns, layers.
     """
-    blocks = np.array(
-        [(row.row_blocks, row.column_blocks, row.layers) for row in rows], np.int64
-    ).reshape(-1, 3)
     counts = blocks.prod(axis=1)
-    owner = np.repeat(np.arange(len(rows)), counts)
+    owner = np.repeat(np.arange(len(blocks)), counts)
     number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     height, width = blocks[owner, 0], blocks[owner, 1]
     tiles = np.empty((len(owner), 4), np.int32)

@@ -8,6 +8,8 @@ import ctypes
 import weakref
 from typing import TypeAlias
 
+import numpy as np
+
 from fusec.ir.errors import VerifyError
 from fusec.runtime.cuda.context import Context
 from fusec.runtime.cuda.stream import Event, Stream
@@ -126,6 +128,16 @@ class HostMemory:
         """Its bytes; arrays over them keep it from being freed."""
         return self._view
 
+    def window(self) -> np.ndarray:
+        """Give its bytes as an array that does not keep it: for who owns the memory.
+
+        An error's traceback holds arrays longer than anybody needs them.
+        """
+        if not self.n_bytes:
+            return np.empty(0, dtype=np.uint8)
+        array = (ctypes.c_ubyte * self.n_bytes).from_address(self.address)
+        return np.frombuffer(memoryview(array).cast("B"), dtype=np.uint8)
+
     def used_by(self, stream: Stream) -> None:
         """Note that work in a stream uses it, up to what is enqueued when it is freed."""
         if self._address is None:
@@ -176,25 +188,38 @@ Memory: TypeAlias = "DeviceMemory | HostMemory"
 
 
 def upload(
-    stream: Stream, target: DeviceMemory, source: HostMemory | memoryview, offset: int = 0
+    stream: Stream,
+    target: DeviceMemory,
+    source: HostMemory | memoryview,
+    offset: int = 0,
+    *,
+    source_offset: int = 0,
+    n_bytes: int | None = None,
 ) -> None:
     """Copy from the host to a card, in a stream's order.
 
     Args:
         stream: to enqueue in.
         target: where to.
-        source: all of it; of a view, the bytes are read before this returns.
+        source: of a view all bytes are read before this returns.
         offset: in the target, in bytes.
+        source_offset: in pinned memory, in bytes.
+        n_bytes: of pinned memory; None is all that follows the offset.
 
     Raises:
         VerifyError: it does not fit.
     """
-    n_bytes = source.n_bytes if isinstance(source, HostMemory) else source.nbytes
+    if not isinstance(source, HostMemory):
+        n_bytes = source.nbytes
+    elif n_bytes is None:
+        n_bytes = source.n_bytes - source_offset
     _check_range(target, offset, n_bytes)
+    if isinstance(source, HostMemory):
+        _check_range(source, source_offset, n_bytes)
     if not n_bytes:
         return
     if isinstance(source, HostMemory):
-        address = source.address
+        address = source.address + source_offset
         stream.touch([source])
     else:
         # A capture would read the bytes again at each launch, long after they are gone.
@@ -206,24 +231,37 @@ def upload(
     )
 
 
-def download(stream: Stream, target: HostMemory, source: DeviceMemory, offset: int = 0) -> None:
-    """Copy from a card to all of the host's memory, in a stream's order.
+def download(
+    stream: Stream,
+    target: HostMemory,
+    source: DeviceMemory,
+    offset: int = 0,
+    *,
+    target_offset: int = 0,
+    n_bytes: int | None = None,
+) -> None:
+    """Copy from a card to the host's memory, in a stream's order.
 
     Args:
         stream: to enqueue in.
-        target: filled.
+        target: where to.
         source: where from.
         offset: in the source, in bytes.
+        target_offset: in the target, in bytes.
+        n_bytes: None fills the target from its offset on.
 
     Raises:
-        VerifyError: the source is shorter.
+        VerifyError: one of them is shorter.
     """
-    _check_range(source, offset, target.n_bytes)
-    if target.n_bytes:
+    if n_bytes is None:
+        n_bytes = target.n_bytes - target_offset
+    _check_range(source, offset, n_bytes)
+    _check_range(target, target_offset, n_bytes)
+    if n_bytes:
         stream.touch([source, target])
         stream.context.call(
-            *("cuMemcpyDtoHAsync_v2", target.address, source.address + offset),
-            *(target.n_bytes, stream.handle),
+            *("cuMemcpyDtoHAsync_v2", target.address + target_offset, source.address + offset),
+            *(n_bytes, stream.handle),
         )
 
 
@@ -258,7 +296,7 @@ def fill(stream: Stream, target: DeviceMemory, byte: int = 0) -> None:
         stream.context.call("cuMemsetD8Async", target.address, byte, target.n_bytes, stream.handle)
 
 
-def _check_range(memory: DeviceMemory, offset: int, n_bytes: int) -> None:
+def _check_range(memory: Memory, offset: int, n_bytes: int) -> None:
     if offset < 0 or n_bytes < 0 or offset + n_bytes > memory.n_bytes:
         raise VerifyError(
             f"{n_bytes} bytes from {offset} are not inside a block of {memory.n_bytes}"
@@ -266,8 +304,6 @@ def _check_range(memory: DeviceMemory, offset: int, n_bytes: int) -> None:
 
 
 def _address_of(view: memoryview) -> int:
-    import numpy as np
-
     if not view.contiguous:
         raise VerifyError("memory that is copied to a card has gaps")
     return int(np.frombuffer(view, dtype=np.uint8).ctypes.data)

@@ -26,6 +26,7 @@ __all__ = [
     "Short",
     "WeightUse",
     "drop",
+    "extended",
     "finish",
     "lay_out",
     "pages_of",
@@ -160,6 +161,23 @@ def lay_out(weights: Iterable[WeightUse], page_bytes: int = PAGE_BYTES) -> PageT
         ),
         places=places,
     )
+
+
+def extended(
+    table: PageTable, weights: Iterable[WeightUse], page_bytes: int = PAGE_BYTES
+) -> PageTable:
+    """Give a table with pages for further weights behind its own, which stay as they are.
+
+    Raises:
+        ConfigError: a weight is there twice, or has a place already.
+    """
+    more = lay_out(weights, page_bytes)
+    twice = more.places.keys() & table.places.keys()
+    if twice:
+        raise ConfigError(f"weight {min(twice)} has a place already")
+    first = len(table.pages)
+    moved = {key: Place(p.page + first, p.offset) for key, p in more.places.items()}
+    return PageTable(pages=(*table.pages, *more.pages), places={**table.places, **moved})
 
 
 def pages_of(table: PageTable, stages: Iterable[Iterable[str]]) -> tuple[frozenset[int], ...]:

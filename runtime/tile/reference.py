@@ -11,15 +11,16 @@ import numpy as np
 
 from fusec.ir.dtypes import numpy_dtype
 from fusec.ir.extents import value
-from fusec.ir.stage import Buffer, BufferKind, Lowered
+from fusec.ir.stage import Buffer, BufferKind, Lowered, Stage
 from fusec.ir.template import Template
 from fusec.kernels.memory import Memory
 from fusec.kernels.table import TILE_OPS
 from fusec.runtime.extern import run_extern
 from fusec.runtime.request import Choice
 from fusec.runtime.tile.executor import NativeRequest, Wanted
+from fusec.runtime.tile.externs import RunExtern
 
-__all__ = ["ReferenceExecutor"]
+__all__ = ["ReferenceExecutor", "run_stage"]
 
 Answers = list[tuple[np.ndarray, ...]]
 
@@ -82,15 +83,29 @@ class ReferenceExecutor:
         buffers = [_buffer(b, wanted, inputs) for b in lowered.buffers]
         memory = Memory(buffers, symbols)
         for stage in lowered.stages:
-            if stage.extern is not None:
-                run_extern(stage.extern, memory.array, stage.writes, symbols)
-            else:
-                folder = TILE_OPS[stage.op]
-                import_module(f"{folder.package}.{folder.reference}").run(stage, memory)
+            run_stage(stage, memory)
         return tuple(
             buffers[slot].reshape([value(e, symbols) for e in shape])
             for slot, shape in zip(lowered.outputs, lowered.output_shapes, strict=True)
         )
+
+
+def run_stage(stage: Stage, memory: Memory, run_extern: RunExtern = run_extern) -> None:
+    """Run a stage for one instance, in place.
+
+    Args:
+        stage: what to run.
+        memory: of the instance.
+        run_extern: runs what PyTorch has to.
+
+    Raises:
+        KernelError: PyTorch refuses the values of an extern stage.
+    """
+    if stage.extern is not None:
+        run_extern(stage.extern, memory.array, stage.writes, memory.symbols)
+    else:
+        folder = TILE_OPS[stage.op]
+        import_module(f"{folder.package}.{folder.reference}").run(stage, memory)
 
 
 def _buffer(buffer: Buffer, wanted: Wanted, inputs: Sequence[np.ndarray]) -> np.ndarray:

@@ -16,7 +16,7 @@ from fusec.runtime.cuda.context import Context
 from fusec.runtime.cuda.library import FUNCTIONS, NOT_READY
 from fusec.runtime.cuda.module import Function, load_kernels
 
-__all__ = ["FakeLibrary", "kernel_of"]
+__all__ = ["Block", "FakeLibrary", "kernel_of"]
 
 Clock = dict[int, int]
 OK, OUT_OF_MEMORY, INVALID, CAPTURING, BROKEN = 0, 2, 1, 900, 901
@@ -30,7 +30,7 @@ class _Stream:
 
 
 @dataclass
-class _Block:
+class Block:
     kind: str
     n_bytes: int = 0
     buffer: Any = None
@@ -55,7 +55,7 @@ class FakeLibrary:
         self.failing = dict(failing or {})
         self.streams: dict[int, _Stream] = {}
         self.events: dict[int, tuple[int, Clock] | None] = {}
-        self.blocks: dict[int, _Block] = {}
+        self.blocks: dict[int, Block] = {}
         self.graphs: dict[int, list[int]] = {}
         self.captures: dict[int, list[int]] = {}
         self._cards, self._capability, self._memory = cards, capability, memory_bytes
@@ -176,7 +176,7 @@ class FakeLibrary:
         if n_bytes > self._memory - sum(b.n_bytes for b in self.blocks.values()):
             return OUT_OF_MEMORY
         out.value = self._handle(n_bytes)
-        self.blocks[out.value] = _Block("device", n_bytes)
+        self.blocks[out.value] = Block("device", n_bytes)
         return OK
 
     def _cuMemFreeAsync(self, address: int, stream: int) -> None:
@@ -188,7 +188,7 @@ class FakeLibrary:
     def _cuMemHostAlloc(self, out: Any, n_bytes: int, flags: int) -> None:
         buffer = ctypes.create_string_buffer(n_bytes)
         out.value = ctypes.addressof(buffer)
-        self.blocks[out.value] = _Block("host", 0, buffer)
+        self.blocks[out.value] = Block("host", 0, buffer)
 
     def _cuMemFreeHost(self, address: int) -> None:
         self._end(address, "host")
@@ -211,7 +211,7 @@ class FakeLibrary:
         if not code.startswith(b"\x7fELF"):
             return INVALID
         out.value = self._handle()
-        self.blocks[out.value] = _Block("module")
+        self.blocks[out.value] = Block("module")
         return OK
 
     def _cuModuleUnload(self, module: int) -> None:
@@ -263,7 +263,7 @@ class FakeLibrary:
 
     def _cuGraphInstantiateWithFlags(self, out: Any, graph: int, flags: int) -> None:
         out.value = self._handle()
-        self.blocks[out.value] = _Block("graph", 0, self.graphs[graph])
+        self.blocks[out.value] = Block("graph", 0, self.graphs[graph])
 
     def _cuGraphDestroy(self, graph: int) -> None:
         del self.graphs[graph]
@@ -302,7 +302,7 @@ class FakeLibrary:
     def _reached(self, clock: Clock) -> bool:
         return all(self.streams[s].finished >= n for s, n in clock.items() if s in self.streams)
 
-    def _take(self, address: int, kind: str) -> _Block | None:
+    def _take(self, address: int, kind: str) -> Block | None:
         block = self.blocks.pop(address, None)
         if block is None or block.kind != kind:
             self.faults.append(f"a {kind} is freed that is not there")

@@ -1,0 +1,325 @@
+"""A card that computes, without a card: streams are queues, kernels run in Triton's interpreter.
+
+What is enqueued runs as late as it may, streams taking turns by a seed: only what somebody waits
+for, in the orders that events ask for. So whatever is not waited for shows: memory of the card is
+full of NaN when it is allocated and when it is freed, copies read pinned memory when they run, and
+what is used before or after its time is noted in `faults`.
+
+Import it before triton, see `grouped`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from fusec_testing.cubins import made_cubin
+from fusec_testing.fake_cuda import INVALID, OK, OUT_OF_MEMORY, Block, FakeLibrary
+from fusec_testing.grouped import patched_once_a_module
+
+from fusec.ir.device import DeviceCode, DeviceKernel, DroppedKernel, code_hash
+from fusec.kernels.cuda.compile import Made
+from fusec.kernels.cuda.cubin import read_cubin
+from fusec.kernels.cuda.job import Job
+from fusec.runtime.cuda.library import NOT_READY
+
+__all__ = ["ComputingCard", "build"]
+
+_PARAMETERS = (8, 8, 8, 8)
+_BROKEN = 719
+_jobs: dict[str, Job] = {}
+"""What was "compiled", by the symbol in its code."""
+
+
+def build(jobs: Sequence[Job]) -> list[Made | DroppedKernel]:
+    """Make code that names a kernel: `ComputingCard` runs it."""
+    made: list[Made | DroppedKernel] = []
+    for job in jobs:
+        symbol = f"{job.function}_{abs(hash(job.to_json())):x}"
+        _jobs[symbol] = job
+        code = made_cubin(symbol, arch=job.arch, parameters=_PARAMETERS, threads=job.warps * 32)
+        kernel = DeviceKernel(
+            name=job.name, constants=job.constants, symbol=symbol, code=code_hash(code),
+            parameters=job.parameters, hidden=0, warps=job.warps, shared_bytes=0, registers=32,
+            stack_bytes=0, spill_bytes=0,
+        )  # fmt: skip
+        made.append(Made(kernel=kernel, code=code))
+    return made
+
+
+def device_code(jobs: Sequence[Job], target: str) -> DeviceCode:
+    """Give a plan's code as `build` makes it."""
+    made = [one for one in build(jobs) if isinstance(one, Made)]
+    return DeviceCode(
+        target=target,
+        compiler="a test",
+        kernels=tuple(one.kernel for one in made),
+        dropped=(),
+        codes={one.kernel.code: one.code for one in made},
+    )
+
+
+Op = Callable[[], None]
+
+
+@dataclass
+class _Queue:
+    ops: list[Op | tuple[int, int]] = field(default_factory=list)
+    """What to do, or (stream, how many ops of it) to wait for."""
+    done: int = 0
+
+
+class ComputingCard(FakeLibrary):
+    """What `ctypes.CDLL` would be."""
+
+    def __init__(
+        self,
+        *,
+        memory_bytes: int = 1 << 30,
+        multiprocessors: int = 2,
+        seed: int = 0,
+        capability: tuple[int, int] = (9, 0),
+    ) -> None:
+        self.failing_call: tuple[str, int] | None = None
+        """Function, and how many of its calls from now on are good until one fails."""
+        super().__init__(memory_bytes=memory_bytes, capability=capability)
+        self._multiprocessors = multiprocessors
+        self._random = random.Random(seed)
+        self._queues: dict[int, _Queue] = {}
+        self._recorded: dict[int, tuple[int, int] | None] = {}
+        self._spaces: dict[int, np.ndarray] = {}
+        """Memory of the card by address; freed memory stays, full of NaN."""
+        self._symbols: dict[int, str] = {}
+        self._codes: dict[int, bytes] = {}
+        self._capturing: dict[int, list[Op]] = {}
+        self._graph_ops: dict[int, list[Op]] = {}
+        self.launched: list[str] = []
+        """Kernels that ran, in order."""
+
+    def _wrapped(self, name: str) -> Callable[..., int]:
+        plain = super()._wrapped(name)
+
+        def function(*arguments: Any) -> int:
+            if self.failing_call is not None and self.failing_call[0] == name:
+                left = self.failing_call[1]
+                self.failing_call = None if left == 0 else (name, left - 1)
+                if left == 0:
+                    return OUT_OF_MEMORY if "Alloc" in name else _BROKEN
+            return plain(*arguments)
+
+        return function
+
+    # Devices
+
+    def _cuDeviceGetAttribute(self, out: Any, attribute: int, device: int) -> None:
+        super()._cuDeviceGetAttribute(out, attribute, device)
+        if attribute == 16:
+            out.value = self._multiprocessors
+
+    # Order
+
+    def _enqueue(self, stream: int, op: Op) -> None:
+        owner = self.streams[stream].captured_by
+        if owner is not None:
+            self._capturing[owner].append(op)
+        else:
+            self._queues[stream].ops.append(op)
+
+    def _cuStreamCreateWithPriority(self, out: Any, flags: int, priority: int) -> None:
+        super()._cuStreamCreateWithPriority(out, flags, priority)
+        self._queues[out.value] = _Queue()
+
+    def _cuStreamSynchronize(self, stream: int) -> int:
+        code = super()._cuStreamSynchronize(stream)
+        if code == OK:
+            self._run(stream, len(self._queues[stream].ops))
+        return code
+
+    def _cuStreamQuery(self, stream: int) -> int:
+        queue = self._queues[stream]
+        return OK if queue.done == len(queue.ops) else NOT_READY
+
+    def _cuStreamDestroy_v2(self, stream: int) -> None:
+        self._run(stream, len(self._queues[stream].ops))
+        super()._cuStreamDestroy_v2(stream)
+
+    def _cuStreamWaitEvent(self, stream: int, event: int, flags: int) -> None:
+        super()._cuStreamWaitEvent(stream, event, flags)
+        recorded = self._recorded.get(event)
+        if recorded is not None and self.streams[stream].captured_by is None:
+            self._queues[stream].ops.append(recorded)
+
+    def _cuEventCreate(self, out: Any, flags: int) -> None:
+        super()._cuEventCreate(out, flags)
+        self._recorded[out.value] = None
+
+    def _cuEventRecord(self, event: int, stream: int) -> None:
+        super()._cuEventRecord(event, stream)
+        if self.streams[stream].captured_by is None:
+            self._recorded[event] = (stream, len(self._queues[stream].ops))
+
+    def _cuEventQuery(self, event: int) -> int:
+        recorded = self._recorded[event]
+        if recorded is None:
+            return OK
+        stream, count = recorded
+        if self._random.random() < 0.3:
+            self._run(stream, count)
+        if self._queues[stream].done < count:
+            return NOT_READY
+        super()._cuEventSynchronize(event)
+        return OK
+
+    def _cuEventSynchronize(self, event: int) -> None:
+        super()._cuEventSynchronize(event)
+        recorded = self._recorded[event]
+        if recorded is not None:
+            self._run(*recorded)
+
+    def _run(self, stream: int, count: int) -> None:
+        """Run a stream up to a place; others get on a little meanwhile, or not."""
+        queue = self._queues[stream]
+        while queue.done < count:
+            if self._random.random() < 0.2:
+                other = self._random.choice(list(self._queues))
+                if other != stream and self._queues[other].done < len(self._queues[other].ops):
+                    self._run(other, self._queues[other].done + 1)
+                    continue
+            op = queue.ops[queue.done]
+            queue.done += 1
+            if isinstance(op, tuple):
+                self._run(*op)
+            else:
+                op()
+
+    # Memory
+
+    def _cuMemAllocAsync(self, out: Any, n_bytes: int, stream: int) -> int:
+        if n_bytes > self._memory - sum(b.n_bytes for b in self.blocks.values()):
+            return OUT_OF_MEMORY
+        space = np.full(n_bytes + 256, 0xFF, dtype=np.uint8)
+        address = -(-int(space.ctypes.data) // 256) * 256
+        space = space[address - space.ctypes.data :]
+        self._spaces[address] = space
+        out.value = address
+        self.blocks[address] = Block("device", n_bytes)
+        return OK
+
+    def _cuMemFreeAsync(self, address: int, stream: int) -> None:
+        super()._cuMemFreeAsync(address, stream)
+        space = self._spaces[address]
+        self._enqueue(stream, lambda: space.fill(0xFF))
+
+    def _cuMemcpyHtoDAsync_v2(self, target: int, source: int, n: int, stream: int) -> None:
+        self._copy(target, source, n, stream, now=not self._pinned(source))
+
+    def _cuMemcpyDtoHAsync_v2(self, target: int, source: int, n: int, stream: int) -> None:
+        self._copy(target, source, n, stream)
+
+    def _cuMemcpyDtoDAsync_v2(self, target: int, source: int, n: int, stream: int) -> None:
+        self._copy(target, source, n, stream)
+
+    def _cuMemsetD8Async(self, target: int, byte: int, n: int, stream: int) -> None:
+        self._use(stream, [target])
+        self._enqueue(stream, lambda: ctypes.memset(target, byte, n) and None)
+
+    def _copy(self, target: int, source: int, n: int, stream: int, *, now: bool = False) -> None:
+        self._use(stream, [target, source])
+        if now:
+            kept = ctypes.string_at(source, n)
+            self._enqueue(stream, lambda: ctypes.memmove(target, kept, n) and None)
+        else:
+            self._enqueue(stream, lambda: ctypes.memmove(target, source, n) and None)
+
+    def _pinned(self, address: int) -> bool:
+        return self._block_of(address) is not None
+
+    def _use(self, stream: int, addresses: list[int]) -> None:
+        """Note uses, of addresses inside of blocks too."""
+        starts = [self._block_of(a) for a in addresses]
+        for address, start in zip(addresses, starts, strict=True):
+            if start is None and any(
+                first <= address < first + len(space) for first, space in self._spaces.items()
+            ):
+                self.faults.append(f"{address:#x} is used, and was freed")
+        self._work(stream, [start for start in starts if start is not None])
+
+    def _block_of(self, address: int) -> int | None:
+        for start, block in self.blocks.items():
+            size = block.n_bytes or (len(block.buffer) if block.kind == "host" else 0)
+            if start <= address < start + max(size, 1):
+                return start
+        return None
+
+    # Code
+
+    def _cuModuleLoadData(self, out: Any, code: bytes) -> int:
+        result = super()._cuModuleLoadData(out, code)
+        self._codes[out.value] = code
+        return result
+
+    def _cuModuleGetFunction(self, out: Any, module: int, name: bytes) -> int:
+        known = [kernel.symbol for kernel in read_cubin(self._codes[module]).kernels]
+        if name.decode() not in known:
+            return INVALID
+        out.value = module + 1
+        self._symbols[out.value] = name.decode()
+        return OK
+
+    def _launch(
+        self, function: int, shape: list[int], shared: int, stream: int, pointers: Any,
+        attributes: list[int],
+    ) -> None:  # fmt: skip
+        values = [ctypes.c_uint64.from_address(p).value for p in pointers]
+        self.launches.append(
+            {"shape": shape, "shared": shared, "values": values, "attributes": attributes}
+        )
+        self._use(stream, values)
+        self._work(stream, [function - 1])
+        job = _jobs[self._symbols[function]]
+        self._enqueue(stream, lambda: self._compute(job, shape[0], values))
+
+    def _compute(self, job: Job, programs: int, values: list[int]) -> None:
+        import torch
+
+        self.launched.append(job.function)
+        found = getattr(import_module(job.module), job.function)
+        kinds = (np.int64, np.int32, np.int32, np.int32)
+        for value in values:
+            assert value % 16 == 0, "an argument is not aligned"
+        pointers = [
+            torch.from_numpy(np.frombuffer((ctypes.c_char * 16).from_address(value), dtype=kind))
+            for value, kind in zip(values, kinds, strict=True)
+        ]
+        constants = {**dict(job.constants), "WIDEN": 1}
+        constants = {k: v for k, v in constants.items() if k in dict(job.constants)}
+        with np.errstate(all="ignore"), warnings.catch_warnings(), patched_once_a_module():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            found[(programs,)](*pointers, **constants)
+
+    # Graphs
+
+    def _cuStreamBeginCapture_v2(self, stream: int, mode: int) -> int:
+        code = super()._cuStreamBeginCapture_v2(stream, mode)
+        if code == OK:
+            self._capturing[stream] = []
+        return code
+
+    def _cuStreamEndCapture(self, stream: int, out: Any) -> None:
+        super()._cuStreamEndCapture(stream, out)
+        self._graph_ops[out.value] = self._capturing.pop(stream)
+
+    def _cuGraphInstantiateWithFlags(self, out: Any, graph: int, flags: int) -> None:
+        super()._cuGraphInstantiateWithFlags(out, graph, flags)
+        self._graph_ops[out.value] = self._graph_ops[graph]
+
+    def _cuGraphLaunch(self, graph: int, stream: int) -> None:
+        super()._cuGraphLaunch(graph, stream)
+        for op in self._graph_ops[graph]:
+            self._enqueue(stream, op)

@@ -35,6 +35,7 @@ def launch(
     arguments: Sequence[object],
     constants: Mapping[str, object],
     seed: int,
+    raised: tuple[np.ndarray, int] | None = None,
 ) -> None:
     """Run programs of a kernel, all at the same time.
 
@@ -44,6 +45,7 @@ def launch(
         arguments: tensors.
         constants: by name.
         seed: decides who goes on.
+        raised: a flag, and after how many accesses it is set to 1; -1 is never.
 
     Raises:
         BaseException: what a program raised; TimeoutError if they never end.
@@ -55,7 +57,7 @@ def launch(
         bound = inspect.getcallargs(function, *arguments, **constants)
         bound = {k: v if k in constexprs else own._implicit_cvt(v) for k, v in bound.items()}
         own.interpreter_builder.set_grid_dim(programs, 1, 1)
-        schedule = _Schedule(programs, seed)
+        schedule = _Schedule(programs, seed, raised)
         with schedule.watching(), patched_once_a_module():
             schedule.run(lambda: function(**bound))
     finally:
@@ -63,7 +65,8 @@ def launch(
 
 
 class _Schedule:
-    def __init__(self, programs: int, seed: int) -> None:
+    def __init__(self, programs: int, seed: int, raised: tuple[np.ndarray, int] | None) -> None:
+        self._raised = raised
         self._rng = np.random.default_rng(seed)
         self._gates = [threading.Semaphore(0) for _ in range(programs)]
         self._alive = list(range(programs))
@@ -110,6 +113,8 @@ class _Schedule:
     def _point(self, switch: float) -> None:
         """Let another program go on, maybe."""
         self._points += 1
+        if self._raised and self._points == self._raised[1]:
+            self._raised[0][0] = 1
         if self._points > _MOST_POINTS:
             raise TimeoutError("the programs do not end")
         if self._rng.random() < _APPEAR:

@@ -10,19 +10,36 @@ time that does not grow, fitted to a few lengths. One number cannot follow noise
 of other extents stays what a policy knows already: so many instances.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fusec.ir.errors import ConfigError, FusecError
 from fusec.ir.plan import PlanData
 from fusec.ir.split import Block, Split
+from fusec.ir.template import Template
 from fusec.runtime.sched.profile import Profile, TemplateCost
 
-__all__ = ["Schedule", "TemplateSchedule", "named", "schedule_from_json", "template_keys"]
+__all__ = [
+    "LENGTHS",
+    "LONGEST_WORK",
+    "Schedule",
+    "TemplateSchedule",
+    "fit_fixed",
+    "grain_of",
+    "named",
+    "schedule_from_json",
+    "template_keys",
+]
+
+LENGTHS = (16, 32, 128, 256)
+"""Extents that `fixed` is fitted to, beside the measured ones."""
+LONGEST_WORK = 5.0
+"""Lengths with more work than so many measured ones are not tried."""
 
 _MOST = 1 << 53
 _MOST_STAGES = 100_000
+_GRAIN = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +99,7 @@ class Schedule:
         lines = [f"on {self.threads} thread{'s' * (self.threads > 1)}, ms by rows together:"]
         for key, template in self.templates.items():
             cost = template.cost
-            times = [f"{n}: {cost.left_ns(0, n) / 1e6:.3g}" for n in sorted(cost.blocks_ns)]
+            times = [f"{n}: {sum(row) / 1e6:.3g}" for n, row in sorted(cost.blocks_ns.items())]
             blocks = f"{cost.n_blocks} block{'s' * (cost.n_blocks > 1)}"
             longest = max(cost.blocks_ns[1]) / 1e6
             lines.append(
@@ -113,6 +130,27 @@ class Schedule:
             "together_percent": self.together_percent,
             "templates": costs["templates"],
         }
+
+
+def grain_of(template: Template) -> int:
+    """Give how finely work is told: rows of an instance of the extents that were measured."""
+    return _GRAIN if template.symbols else 1
+
+
+def fit_fixed(points: Sequence[tuple[float, float]]) -> tuple[int, int]:
+    """Fit the share of a time that does not grow with the work; least squares of relative errors.
+
+    Args:
+        points: work and time at some extents, each in that at the measured ones.
+
+    Returns:
+        The share, and by how much the rule is off at most, both in percent.
+    """
+    above = sum((1 - w) * (t - w) / t**2 for w, t in points)
+    below = sum(((1 - w) / t) ** 2 for w, t in points)
+    fixed = max(0, min(95, round(100 * above / below))) if below > 1e-9 else 0
+    off = [abs((fixed / 100 + (1 - fixed / 100) * w) / t - 1) for w, t in points]
+    return fixed, round(100 * max(off, default=0.0))
 
 
 def named(key: str) -> str:

@@ -34,9 +34,9 @@ from fusec.runtime.roofline import Machine
 from fusec.runtime.sched.profile import TemplateCost
 from fusec.runtime.tile.blocks import BlockExecutor
 from fusec.runtime.tile.executor import Wanted
-from fusec.schedule import Schedule, TemplateSchedule
+from fusec.schedule import LENGTHS, LONGEST_WORK, Schedule, TemplateSchedule, fit_fixed, grain_of
 
-__all__ = ["fit_fixed", "low", "measure_schedule", "rising"]
+__all__ = ["low", "measure_schedule", "rising"]
 
 _MOST_BATCH = 64
 _LONGEST_BATCH = 8
@@ -44,9 +44,6 @@ _LONGEST_BATCH = 8
 _ROUNDS: Final = (3, 40)
 """At least, whatever it takes, and at most."""
 _CUT_ROUNDS = 5
-_LENGTHS = (16, 32, 128, 256)
-_LONGEST_WORK = 5.0
-"""Lengths with more work than so many measured ones are not tried."""
 _EVICT_BYTES = 32 << 20
 _PAIRS = 3
 _PAIR_ROUNDS: Final = (6, 100)
@@ -92,22 +89,6 @@ def measure_schedule(
 def low(times: Sequence[float]) -> float:
     """Give the 20th percentile, or what comes next above it."""
     return sorted(times)[len(times) // 5]
-
-
-def fit_fixed(points: Sequence[tuple[float, float]]) -> tuple[int, int]:
-    """Fit the share of a time that does not grow with the work; least squares of relative errors.
-
-    Args:
-        points: work and time at some extents, each in that at the measured ones.
-
-    Returns:
-        The share, and by how much the rule is off at most, both in percent.
-    """
-    above = sum((1 - w) * (t - w) / t**2 for w, t in points)
-    below = sum(((1 - w) / t) ** 2 for w, t in points)
-    fixed = max(0, min(95, round(100 * above / below))) if below > 1e-9 else 0
-    off = [abs((fixed / 100 + (1 - fixed / 100) * w) / t - 1) for w, t in points]
-    return fixed, round(100 * max(off, default=0.0))
 
 
 @dataclass(eq=False)
@@ -201,6 +182,7 @@ def _measured(
             blocks_ns=table,
             cut_ns=_cut_ns(run, live / machine.read_bytes_per_ns),
             max_batch=max(table),
+            grain=grain_of(run.template),
             bytes_per_instance=run.binding.arena_bytes + int(run.binding.sizes[ends].sum()),
         ),
         fixed_percent=fixed,
@@ -280,14 +262,14 @@ def _cut_ns(run: _Runs, read_ns: float) -> int:
 def _lengths(run: _Runs) -> list[tuple[float, float]]:
     """Give work and time at other extents, in those at the measured ones."""
     works: list[tuple[float, dict[str, int]]] = []
-    for size in _LENGTHS:
+    for size in LENGTHS:
         extents = extents_near(run.template, size)
         if extents == run.extents or any(extents == known for _, known in works):
             continue
         try:
             work = run.executor.binding(run.template, extents).instance_ns
             work /= run.binding.instance_ns
-            if work <= _LONGEST_WORK:
+            if work <= LONGEST_WORK:
                 run.solo_ns(extents)
                 works.append((work, extents))
         except FusecError:  # made-up inputs need not fit every length

@@ -329,7 +329,7 @@ class Runtime:
                 tenant=tenant,
                 arrival_ns=now,
                 deadline_ns=deadline_ns,
-                rows=max(1, round(sum([i.instances * i.kind.units for i in ticket.items]))),
+                rows=max(1, round(cost.grain * ticket.units)),
                 priority=priority,
             )
             told = () if known else (NewCost.of(name, request.model, cost),)

@@ -23,6 +23,7 @@ from fusec.passes.split import (
     parted,
     split_for_latency,
 )
+from fusec.probe import extents_near
 from fusec.profiling import extents_of
 from fusec.runtime.cache import LockedCache
 from fusec.runtime.request import Choice, Request, Target
@@ -30,7 +31,15 @@ from fusec.runtime.sched.profile import Profile, TemplateCost
 from fusec.runtime.serving.engine import Engine, Team
 from fusec.runtime.serving.items import Kind
 from fusec.runtime.tile.bind import Binding
-from fusec.schedule import Schedule, TemplateSchedule, named
+from fusec.schedule import (
+    LENGTHS,
+    LONGEST_WORK,
+    Schedule,
+    TemplateSchedule,
+    fit_fixed,
+    grain_of,
+    named,
+)
 from fusec.serving_runs import LAUNCH_NS, Runs
 
 __all__ = ["Costs"]
@@ -205,7 +214,8 @@ class Costs:
         if solo > self._preempt_ns:
             split = self._split(template, extents, run.stages(guessed, solo), True)
         kind = replace(kind, split=split)
-        self._known[template.key] = _Known(split, binding.instance_ns)
+        fixed, _ = fit_fixed(self._lengths(engine, owners, binding, solo, seconds / 8))
+        self._known[template.key] = _Known(split, binding.instance_ns, fixed / 100)
         table: dict[int, tuple[int, ...]] = {}
         best = 1
         for rows in _ROWS:
@@ -217,6 +227,32 @@ class Costs:
             table[rows] = run.times(kind, rows, seconds / 6)
             best = rows
         return self._cost(template, extents, table, best)
+
+    def _lengths(
+        self,
+        engine: Engine,
+        owners: Sequence[tuple[Target, Choice]],
+        binding: Binding,
+        solo_ns: int,
+        seconds: float,
+    ) -> list[tuple[float, float]]:
+        """Give work and time at other extents, in those at the measured ones."""
+        template = owners[0][1].template
+        points: list[tuple[float, float]] = []
+        for size in LENGTHS if template.symbols else ():
+            extents = extents_near(template, size)
+            try:
+                own = engine.binding(template, extents)
+                work = own.instance_ns / binding.instance_ns
+                if work == 1 or work > LONGEST_WORK or work in dict(points):
+                    continue
+                whole = Split(blocks=(Block(0, len(own.code.stages), 0),))
+                run = Runs(engine, self._team, owners, extents)
+                (took,) = run.times(_kind_of(template, whole, own, work), 1, seconds / len(LENGTHS))
+            except FusecError:  # made-up inputs need not fit every length
+                continue
+            points.append((work, took / solo_ns))
+        return points
 
     def _together(
         self,
@@ -289,6 +325,7 @@ class Costs:
             blocks_ns=table,
             cut_ns=LAUNCH_NS + round(live / _READ_BYTES_PER_NS),
             max_batch=max_batch,
+            grain=grain_of(template),
             bytes_per_instance=binding.arena_bytes + int(binding.sizes[ends].sum()),
         )
 

@@ -166,7 +166,7 @@ class Book:
             reason=reason,
         )
         if outcome.start_ns is not None and self.free_bytes is not None:
-            self.free_bytes += profile[request.template].bytes_per_instance * request.rows
+            self.free_bytes += profile[request.template].needs_bytes(request.rows)
         self._ended.append((outcome, self.tasks.pop(request.id)))
 
     @property

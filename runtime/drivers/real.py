@@ -18,7 +18,7 @@ from fusec.runtime.drivers.run import Span
 from fusec.runtime.drivers.work import Arrival, Ended, Event, LanePort, Left, Task, Watch
 from fusec.runtime.sched.corrected import Errors
 from fusec.runtime.sched.decider import Decider
-from fusec.runtime.sched.due import due_ns
+from fusec.runtime.sched.due import wanted_ns
 from fusec.runtime.sched.policy import Policy
 from fusec.runtime.sched.profile import Profile
 from fusec.runtime.sched.ran import Ran
@@ -112,7 +112,7 @@ class RealDriver:
         cost = profile.templates.get(request.template)
         if not self._policy.preempts or cost is None or not self.running:
             return False
-        takes, due = cost.left_ns(0, request.rows), due_ns(request, profile)
+        takes, due = cost.left_ns(0, request.rows), wanted_ns(request, profile)
         busy = [lane.busy for lane in self._lanes]
         port = lane_to_stop(busy, takes, due, request.deadline_ns, now_ns)
         if port is not None:
@@ -178,8 +178,9 @@ class RealDriver:
         for new in arrival.costs:
             if new.template not in self.profile.templates:
                 self._costs.setdefault(new.template, new)
-        cost = self._costs.get(request.template) or self.profile[request.template]
-        need = cost.bytes_per_instance * request.rows
+        new = self._costs.get(request.template)
+        cost = self.profile[request.template] if new is None else new.cost
+        need = cost.needs_bytes(request.rows)
         result, reason = self._book.enter(now, arrival, need)
         if result is None:
             news.arrived[request.id] = arrival

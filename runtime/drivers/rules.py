@@ -71,9 +71,12 @@ def check_groups(
 
 def need_bytes(pack: Pack, entries: tuple[tuple[Waiting, ...], ...], profile: Profile) -> int:
     """Give the memory that starting a pack takes; who was stopped has kept its own."""
-    rows = [sum(e.request.rows for e in part if not e.stops) for part in entries]
-    parts = zip(pack.parts, rows, strict=True)
-    return sum(profile[p.template].bytes_per_instance * n for p, n in parts)
+    return sum(
+        profile[e.request.template].needs_bytes(e.request.rows)
+        for part in entries
+        for e in part
+        if not e.stops
+    )
 
 
 def _check_part(
@@ -87,8 +90,8 @@ def _check_part(
         raise fail("a pack without requests")
     cost = profile[pack.template]
     rows = sum(e.request.rows for e in entries)
-    if len(entries) > 1 and rows > cost.max_batch:
-        raise fail(f"{rows} instances together, {cost.max_batch} are allowed")
+    if len(entries) > 1 and rows > cost.max_rows:
+        raise fail(f"{rows} rows together, {cost.max_rows} are allowed")
     if not 0 <= pack.next_block < cost.n_blocks:
         raise fail(f"there is no block {pack.next_block}")
     place = {(e.next_block, e.done_ns, e.group) for e in entries}

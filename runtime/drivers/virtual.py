@@ -264,7 +264,7 @@ class VirtualDriver:
             self._push(max(now, following.arrival_ns), _Phase.ARRIVAL, following)
 
     def _bytes(self, request: Request) -> int:
-        return self._profile[request.template].bytes_per_instance * request.rows
+        return self._profile[request.template].needs_bytes(request.rows)
 
     def _shown(self, now: int) -> Sequence[Lane]:
         free = self._retreat_ns

@@ -79,7 +79,7 @@ def needs_bytes(view: View, waiting: Waiting) -> int:
     """Give the memory that starting a request takes: none if it has some from an earlier start."""
     if waiting.stops:
         return 0
-    return view.profile[waiting.request.template].bytes_per_instance * waiting.request.rows
+    return view.profile[waiting.request.template].needs_bytes(waiting.request.rows)
 
 
 def next_that_fits(view: View, order: Order) -> tuple[Entry | None, Order]:

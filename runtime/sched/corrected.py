@@ -7,7 +7,7 @@ the decider keeps the `Correction` and shows policies its profile. What was meas
 so a replay comes to the same corrections, and so to the same decisions.
 
     ratio    measured / stated, of a launch; stated is what the plan's profile says
-    window   the last 15 ratios of a template with 1, 2 to 3, 4 to 7, ... instances
+    window   the last 15 ratios of a template with 1, 2 to 3, 4 to 7, ... rows
     factor   median of a window and of what was believed before it began, between 1/8 and 8
     left_ns  stated left_ns x factor
 
@@ -40,7 +40,7 @@ _KEPT = 256
 """Prediction errors that are remembered."""
 
 Place = tuple[bool, int]
-"""Company, and bits of the number of instances."""
+"""Company, and bits of the number of rows."""
 
 
 class _Window(NamedTuple):
@@ -64,32 +64,32 @@ class _Cost(TemplateCost):
 
     __slots__ = ("_factors",)
     _factors: tuple[int, ...]
-    """By bits of the number of instances."""
+    """By bits of the number of rows."""
 
     @classmethod
     def of(cls, stated: TemplateCost, factors: tuple[int, ...]) -> Self:
         """Scale costs; nothing is computed before it is asked for."""
         made = object.__new__(cls)
-        for name in ("blocks_ns", "cut_ns", "max_batch", "bytes_per_instance", "_left"):
+        for name in ("blocks_ns", "cut_ns", "max_batch", "bytes_per_instance", "grain", "_left"):
             object.__setattr__(made, name, getattr(stated, name))
         object.__setattr__(made, "_factors", factors)
         return made
 
-    def left_ns(self, block: int, instances: int) -> int:
+    def left_ns(self, block: int, rows: int) -> int:
         """Give the time from the start of a block to the end of the run."""
-        if instances < len(self._left):
-            return self._left[instances][block] * self._factors[instances.bit_length()] // _ONE
-        return TemplateCost.left_ns(self, block, instances) * self._factors[-1] // _ONE
+        if rows < len(self._left):
+            return self._left[rows][block] * self._factors[rows.bit_length()] // _ONE
+        return TemplateCost.left_ns(self, block, rows) * self._factors[-1] // _ONE
 
     @property
     def solo_ns(self) -> int:
         """The time of one instance alone."""
-        return max(1, self.left_ns(0, 1))
+        return max(1, self.left_ns(0, self.grain))
 
     @property
     def share_ns(self) -> int:
         """The time of an instance in the fullest batch."""
-        return self.left_ns(0, self.max_batch) // self.max_batch
+        return self.left_ns(0, self.max_rows) // self.max_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ class Correction:
             return Correction(self.stated, profiles, self.windows, window, *seen)
         (part,) = ran.parts
         own = self.windows.get(part.template, {})
-        bits = min(part.instances, self.stated[part.template].max_batch).bit_length()
+        bits = min(part.rows, self.stated[part.template].max_rows).bit_length()
         place = (ran.company, bits)
         window = own.get(place) or _Window(_factors(own, ran.company, bits)[bits])
         own = {**own, place: window.pushed(_ratio(ran.took_ns, stated))}
@@ -191,9 +191,9 @@ class Correction:
         made = replace(self, stated=stated, profiles=(stated, stated), windows=windows)
         return replace(made, profiles=made._corrected(windows))
 
-    def factor(self, template: str, instances: int = 1, *, company: bool) -> float:
+    def factor(self, template: str, rows: int = 1, *, company: bool) -> float:
         """Give what a template's stated times are multiplied by."""
-        bits = min(instances, self.stated[template].max_batch).bit_length()
+        bits = min(rows, self.stated[template].max_rows).bit_length()
         return _factors(self.windows.get(template, {}), company, bits)[bits] / _ONE
 
     @property
@@ -222,7 +222,7 @@ class Correction:
         costs = [dict(profile.templates) for profile in self.profiles]
         for name, own in windows.items():
             stated = self.stated[name]
-            bits = stated.max_batch.bit_length()
+            bits = stated.max_rows.bit_length()
             for company in (False, True):
                 costs[company][name] = _Cost.of(stated, _factors(own, company, bits))
         percent = self.profiles[0].together_percent
@@ -263,7 +263,7 @@ def _sum(ran: Ran, profile: Profile) -> int:
         cost = profile.templates.get(part.template)
         if cost is None or part.until > cost.n_blocks:
             raise VerifyError(f"{ran}: {part} is no part of the profile")
-        total += cost.span_ns(part.block, part.until, part.instances)
+        total += cost.span_ns(part.block, part.until, part.rows)
     return total + (max(profile[p.template].cut_ns for p in ran.parts) if ran.resumed else 0)
 
 

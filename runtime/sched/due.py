@@ -24,7 +24,7 @@ def stand_in_ns(request: Request, profile: Profile) -> int:
     """Give the time that a request would be due if it had no deadline."""
     profile = profile.stated
     cost = profile[request.template]
-    solo = cost.solo_ns if request.rows == 1 else cost.left_ns(0, request.rows)
+    solo = cost.left_ns(0, request.rows)
     longest = max(solo, profile.longest_ns)
     return request.arrival_ns + min(3 * solo, 14 * longest // 10)
 

@@ -1,8 +1,11 @@
 """What running costs: per template, the time of each block as a function of the instances.
 
+Requests count in rows, of which `grain` are one instance of the extents that were measured: one of
+half the work has half as many. Below one instance time is in proportion.
+
 {"models": {"cat": "t0"}, "together_percent": 100,
  "templates": {"t0": {"blocks_ns": {"1": [4000, 5000], "8": [16000, 20000]},
-                      "cut_ns": 0, "max_batch": 8, "bytes_per_instance": 0}}}
+                      "cut_ns": 0, "max_batch": 8, "bytes_per_instance": 0, "grain": 1}}}
 
 Between two profiled numbers of instances time is linear; beyond the last, the last slope goes on.
 """
@@ -18,8 +21,9 @@ from fusec.ir.errors import ConfigError
 __all__ = ["Profile", "TemplateCost"]
 
 _MOST_BATCH = 4096
+_MOST_GRAIN = 1024
 _MOST_TIMES = 1 << 20
-"""Of one template, by instances and block; far above any, below what fills a memory."""
+"""Of one template, by rows and block; far above any, below what fills a memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +37,10 @@ class TemplateCost:
     max_batch: int = 1
     """Instances that may run together."""
     bytes_per_instance: int = 0
+    grain: int = 1
+    """Rows of an instance."""
     _left: tuple[tuple[int, ...], ...] = field(init=False, repr=False, compare=False)
-    """By instances, then by block: time from there to the end. Row 0 is empty."""
+    """By rows, then by block: time from there to the end. Row 0 is empty."""
 
     def __post_init__(self) -> None:
         """Check the table and add it up."""
@@ -52,12 +58,14 @@ class TemplateCost:
                 f"max_batch {self.max_batch}, cut_ns {self.cut_ns}, bytes_per_instance "
                 f"{self.bytes_per_instance}: wanted 1 to {_MOST_BATCH}, and nothing negative"
             )
-        if self.max_batch * max(lengths) > _MOST_TIMES:
+        if not 1 <= self.grain <= _MOST_GRAIN:
+            raise ConfigError(f"grain {self.grain}: wanted 1 to {_MOST_GRAIN}")
+        if self.max_rows * max(lengths) > _MOST_TIMES:
             raise ConfigError(
-                f"{max(lengths)} blocks of up to {self.max_batch} instances, wanted "
+                f"{max(lengths)} blocks of up to {self.max_rows} rows, wanted "
                 f"{_MOST_TIMES} together at most"
             )
-        rows = [()] + [_left(self._row(n, known)) for n in range(1, self.max_batch + 1)]
+        rows = [()] + [_left(self._row(n, known)) for n in range(1, self.max_rows + 1)]
         object.__setattr__(self, "_left", tuple(rows))
 
     @property
@@ -65,36 +73,47 @@ class TemplateCost:
         """How many blocks a run has."""
         return len(self.blocks_ns[1])
 
-    def left_ns(self, block: int, instances: int) -> int:
-        """Give the time from the start of a block to the end of the run."""
-        if instances < len(self._left):
-            return self._left[instances][block]
-        return sum(self._row(instances, sorted(self.blocks_ns))[block:])  # one request of many rows
+    @property
+    def max_rows(self) -> int:
+        """Rows of several requests that may run together."""
+        return self.max_batch * self.grain
 
-    def span_ns(self, block: int, until: int, instances: int) -> int:
+    def left_ns(self, block: int, rows: int) -> int:
+        """Give the time from the start of a block to the end of the run."""
+        if rows < len(self._left):
+            return self._left[rows][block]
+        return sum(self._row(rows, sorted(self.blocks_ns))[block:])  # one request of many rows
+
+    def span_ns(self, block: int, until: int, rows: int) -> int:
         """Give the time of the blocks from one up to, and without, another."""
-        return self.left_ns(block, instances) - self.left_ns(until, instances)
+        return self.left_ns(block, rows) - self.left_ns(until, rows)
+
+    def needs_bytes(self, rows: int) -> int:
+        """Give the memory that so many rows hold from their start to their end."""
+        return self.bytes_per_instance * rows // self.grain
 
     @property
     def solo_ns(self) -> int:
         """The time of one instance alone."""
-        return self._left[1][0]
+        return self._left[self.grain][0]
 
     @property
     def share_ns(self) -> int:
         """The time of an instance in the fullest batch: what a queue of them costs each."""
-        return self._left[self.max_batch][0] // self.max_batch
+        return self._left[self.max_rows][0] // self.max_batch
 
-    def _row(self, instances: int, known: list[int]) -> tuple[int, ...]:
-        exact = self.blocks_ns.get(instances)
+    def _row(self, rows: int, known: list[int]) -> tuple[int, ...]:
+        instances, rest = divmod(rows, self.grain)
+        exact = None if rest else self.blocks_ns.get(instances)
         if exact is not None:
             return exact
-        if len(known) == 1:
-            return tuple(ns * instances for ns in self.blocks_ns[1])
+        if len(known) == 1 or not instances:
+            return tuple(max(1, ns * rows // self.grain) for ns in self.blocks_ns[1])
         above = next((i for i, n in enumerate(known) if n > instances), len(known) - 1)
         low, high = known[above - 1], known[above]
         pairs = zip(self.blocks_ns[low], self.blocks_ns[high], strict=True)
-        return tuple(max(1, a + (b - a) * (instances - low) // (high - low)) for a, b in pairs)
+        beyond, step = rows - low * self.grain, (high - low) * self.grain
+        return tuple(max(1, a + (b - a) * beyond // step) for a, b in pairs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +168,7 @@ class Profile:
                     "cut_ns": t.cut_ns,
                     "max_batch": t.max_batch,
                     "bytes_per_instance": t.bytes_per_instance,
+                    "grain": t.grain,
                 }
                 for key, t in self.templates.items()
             },
@@ -197,6 +217,7 @@ def _template(data: Any) -> TemplateCost:
         cut_ns=_whole(data.get("cut_ns", 0)),
         max_batch=_whole(data.get("max_batch", max(table, default=1))),
         bytes_per_instance=_whole(data.get("bytes_per_instance", 0)),
+        grain=_whole(data.get("grain", 1)),
     )
 
 

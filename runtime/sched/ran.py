@@ -17,12 +17,12 @@ class RanPart:
     block: int
     until: int
     """Without it."""
-    instances: int
+    rows: int
 
     def __post_init__(self) -> None:
         """Refuse what nobody could have run."""
-        if not 0 <= self.block < self.until or self.instances < 1:
-            raise ConfigError(f"{self}: wanted blocks one after another and instances")
+        if not 0 <= self.block < self.until or self.rows < 1:
+            raise ConfigError(f"{self}: wanted blocks one after another and rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Ran:
         cls,
         pack: Pack,
         blocks: int,
-        instances: Sequence[int],
+        rows: Sequence[int],
         took_ns: int,
         *,
         company: bool = False,
@@ -61,13 +61,13 @@ class Ran:
         Args:
             pack: as it was launched.
             blocks: how many of them are done.
-            instances: rows of all requests, of each part of the pack.
+            rows: of all requests, of each part of the pack.
             took_ns: measured.
             company: other lanes were busy.
             resumed: something else had run there in between.
         """
         parts = tuple(
             RanPart(p.template, p.next_block, p.next_block + blocks, n)
-            for p, n in zip(pack.parts, instances, strict=True)
+            for p, n in zip(pack.parts, rows, strict=True)
         )
         return cls(parts, took_ns, company, resumed)

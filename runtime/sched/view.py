@@ -61,6 +61,7 @@ class NewCost:
     cut_ns: int = 0
     max_batch: int = 1
     bytes_per_instance: int = 0
+    grain: int = 1
 
     @classmethod
     def of(cls, template: str, model: str, cost: TemplateCost) -> "NewCost":
@@ -72,6 +73,7 @@ class NewCost:
             cut_ns=cost.cut_ns,
             max_batch=cost.max_batch,
             bytes_per_instance=cost.bytes_per_instance,
+            grain=cost.grain,
         )
 
     @property
@@ -82,6 +84,7 @@ class NewCost:
             cut_ns=self.cut_ns,
             max_batch=self.max_batch,
             bytes_per_instance=self.bytes_per_instance,
+            grain=self.grain,
         )
 
 

@@ -141,6 +141,11 @@ class Ticket:
         return len(self.items)
 
     @property
+    def units(self) -> float:
+        """How many instances of the extents that its costs are of it counts as."""
+        return sum([item.instances * item.kind.units for item in self.items])
+
+    @property
     def wanted(self) -> list[Item]:
         """The items that somebody still waits for."""
         return [item for item in self.items if not item.future.gone]

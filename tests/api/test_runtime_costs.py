@@ -83,14 +83,15 @@ def test_a_profile_of_the_plan_is_taken(plan: fusec.Plan, tmp_path: Path) -> Non
 def test_longer_requests_count_as_several(plan: fusec.Plan, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with Runtime(plan, measure_s=0.0, log=log) as rt:
-        for length in (64, 512):
+        for length in (64, 512, 8):
             assert rt.submit("words", np.zeros((1, length), np.int64)).result(SECONDS) is not None
         assert rt.submit("words", np.zeros((0, 4), np.int64)).result(SECONDS) is not None
     from fusec.runtime.sched.log import read_log
 
     arrived = [r for d in read_log(log).decisions for r in d.change.arrived]
-    assert arrived[0].rows == 1
-    assert 4 <= arrived[1].rows <= 9
+    assert arrived[0].rows == 16  # of which each is a sixteenth of an instance
+    assert 4 * 16 <= arrived[1].rows <= 9 * 16
+    assert 2 <= arrived[2].rows < 16
 
 
 def test_models_that_refuse_made_up_inputs_are_served_all_the_same() -> None:

@@ -20,8 +20,8 @@ from fusec.profile import Profile
 from fusec.profiling import profile_plan
 from fusec.runtime.roofline import Machine
 from fusec.runtime.sched.profile import TemplateCost
-from fusec.schedule import Schedule, TemplateSchedule, named
-from fusec.schedule_measure import fit_fixed, low, rising
+from fusec.schedule import Schedule, TemplateSchedule, fit_fixed, named
+from fusec.schedule_measure import low, rising
 
 MACHINE = Machine(threads=1, read_bytes_per_ns=10.0, flops_per_ns=50.0)
 

@@ -6,7 +6,7 @@ full batch, and its own time alone. Whatever else there is can wait.
 """
 
 from fusec.runtime.policies.slack.group import Group, left_ns
-from fusec.runtime.policies.slack.state import State, admitted, entry_of, newcomer
+from fusec.runtime.policies.slack.state import State, admitted, entry_of, newcomer, rest_of_running
 from fusec.runtime.sched.order import NEVER, least_after, work_before
 from fusec.runtime.sched.records import Reject
 from fusec.runtime.sched.view import View
@@ -41,18 +41,6 @@ def _free_in_ns(view: View) -> int:
     return min(waits, default=0)
 
 
-def _rest_of_running_ns(view: View, state: State, promise_ns: int) -> int:
-    """Give the work left, after the blocks that run, of packs with promises before another."""
-    rest = 0
-    for lane in view.lanes:
-        for pack in () if lane.pack is None else lane.pack.parts:
-            group = state.running.get(pack.requests[0])
-            if group is not None and group.promise_ns <= promise_ns:
-                cost = view.profile[pack.template]
-                rest += cost.left_ns(min(pack.next_block + 1, cost.n_blocks), group.rows)
-    return rest // max(1, len(view.lanes))
-
-
 def _leaves_in(view: View, block_end_ns: int, retreat_ns: int | None) -> int:
     left = max(0, block_end_ns - view.now_ns)
     return left if retreat_ns is None else min(left, retreat_ns)
@@ -60,7 +48,9 @@ def _leaves_in(view: View, block_end_ns: int, retreat_ns: int | None) -> int:
 
 def _problem(view: View, state: State, group: Group) -> str | None:
     key = group.key
-    start = view.now_ns + _free_in_ns(view) + _rest_of_running_ns(view, state, group.promise_ns)
+    running = rest_of_running(view, state)
+    rest = sum(ns for other, ns in running if other.promise_ns <= group.promise_ns)
+    start = view.now_ns + _free_in_ns(view) + rest // max(1, len(view.lanes))
     ahead = work_before(state.promised, key)
     finish = start + ahead + ahead // _DOUBT + left_ns(group, view.profile)
     if finish > group.promise_ns:

@@ -25,7 +25,7 @@ def gather(view: View, state: State, first: Group, until: int | None = None) -> 
     """Give what runs together from where `first` is, itself included."""
     cost = view.profile[first.template]
     taken, rows, promise = [first], first.rows, first.promise_ns
-    most, block, left_ns = cost.max_batch, first.block, cost.left_ns
+    most, block, left_ns = cost.max_rows, first.block, cost.left_ns
     if first.done_ns or rows >= most:
         return taken
     end = cost.n_blocks if until is None else until
@@ -64,18 +64,18 @@ def joins_at(view: View, state: State, running: Group) -> Group | None:
     if running.block == 0 or running.done_ns:
         return None
     cost = view.profile[running.template]
-    if running.rows >= cost.max_batch:
+    if running.rows >= cost.max_rows:
         return None
     groups = (group_of(view, state, e) for e in items(state.fresh.get(running.template)))
     new = next((group for group in groups if group is not None), None)
-    if new is None or running.rows + new.rows > cost.max_batch or short(view, [new]):
+    if new is None or running.rows + new.rows > cost.max_rows or short(view, [new]):
         return None
     catch_up = cost.span_ns(0, running.block, new.rows) + cost.cut_ns
     alone = cost.left_ns(running.block, running.rows)
     both = cost.left_ns(running.block, running.rows + new.rows)
     later = catch_up + both - alone
     earlier = alone + cost.left_ns(running.block, new.rows) - both
-    if earlier * new.rows < later * len(running.requests):
+    if earlier * len(new.requests) < later * len(running.requests):
         return None
     return new if view.now_ns + alone + later <= running.due_ns else None
 
@@ -87,11 +87,11 @@ def waits_until(view: View, state: State, pack: Group) -> int | None:
     than it saves, and nobody in the batch is late for it.
     """
     cost, rhythm = view.profile[pack.template], state.rhythms.get(pack.template)
-    if rhythm is None or rhythm.gap_ns is None or pack.rows >= cost.max_batch:
+    if rhythm is None or rhythm.gap_ns is None or pack.rows >= cost.max_rows:
         return None
     if waiting(state) > len(pack.requests) or pack.stopped:
         return None
-    fuller = cost.left_ns(0, pack.rows + 1)
+    fuller = cost.left_ns(0, pack.rows + cost.grain)
     saved = cost.left_ns(0, pack.rows) + cost.solo_ns - fuller
     until = rhythm.last_ns + rhythm.gap_ns
     wait = until - view.now_ns

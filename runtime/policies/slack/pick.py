@@ -70,9 +70,7 @@ def _first(view: View, state: State, queue: Order) -> tuple[Group | None, State]
 
 def needs_bytes(view: View, groups: Iterable[Group]) -> int:
     """Give the memory that starting groups takes: none where they have some from before."""
-    return sum(
-        view.profile[g.template].bytes_per_instance * g.rows for g in groups if not g.stopped
-    )
+    return sum(view.profile[g.template].needs_bytes(g.rows) for g in groups if not g.stopped)
 
 
 def short(view: View, groups: Iterable[Group]) -> bool:

@@ -15,13 +15,13 @@ All of it is by stated costs, not by corrected ones, which change while requests
 What has run together stays together: a pack that stopped is one entry in the order.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fusec.runtime.policies.slack.group import Group, fresh_group, left_ns, merged
 from fusec.runtime.sched.order import Entry, Order, insert, remove, remove_all, size, total_work
 from fusec.runtime.sched.records import Request
-from fusec.runtime.sched.view import Lane, View, Waiting
+from fusec.runtime.sched.view import View, Waiting
 
 __all__ = [
     "Rhythm",
@@ -32,6 +32,7 @@ __all__ = [
     "forgotten",
     "launched",
     "newcomer",
+    "rest_of_running",
     "update",
 ]
 
@@ -71,11 +72,23 @@ def work_ns(state: State) -> int:
     return total_work(state.order) + total_work(state.promised)
 
 
+def rest_of_running(view: View, state: State) -> Iterator[tuple[Group, int]]:
+    """Give what runs, and the time that each still needs after the block that it is in."""
+    for lane in view.lanes:
+        for pack in () if lane.pack is None else lane.pack.parts:
+            group = state.running.get(pack.requests[0])
+            if group is not None:
+                cost = view.profile[pack.template]
+                yield group, cost.left_ns(min(pack.next_block + 1, cost.n_blocks), group.rows)
+
+
 def newcomer(state: State, view: View, request: Request) -> Group:
     """Make a group of one that just came, with its rank."""
     if request.deadline_ns is not None or request.priority > 0:
         return fresh_group(request, view.profile)
-    running = sum(_rest_ns(view, lane) for lane in view.lanes) // max(1, len(view.lanes))
+    ends = [max(0, lane.block_end_ns - view.now_ns) for lane in view.lanes if lane.pack]
+    rest = sum(ns for _, ns in rest_of_running(view, state))
+    running = (sum(ends) + rest) // max(1, len(view.lanes))
     stated = view.profile.stated
     solo, longest = stated[request.template].solo_ns, stated.longest_ns
     patience = 2 * (work_ns(state) + running) * min(solo, longest) // longest
@@ -216,17 +229,6 @@ def _rest(state: State, view: View, numbers: tuple[int, ...], was: Group) -> Sta
     )
     packs = {**state.packs, numbers[0]: group}
     return replace(_entered(state, group, entry_of(group, view)), packs=packs)
-
-
-def _rest_ns(view: View, lane: Lane) -> int:
-    """Give the time that what runs on a lane still needs, blocks to come included."""
-    if lane.pack is None:
-        return 0
-    rest = max(0, lane.block_end_ns - view.now_ns)
-    for pack in lane.pack.parts:
-        cost = view.profile[pack.template]
-        rest += cost.left_ns(min(pack.next_block + 1, cost.n_blocks), len(pack.requests))
-    return rest
 
 
 def _next(before: Rhythm | None, at_ns: int) -> Rhythm:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,17 @@ def test_one_profiled_number_of_instances_costs_each() -> None:
     assert [cost.left_ns(0, n) for n in (1, 2, 3, 5)] == [7, 14, 21, 35]
 
 
+def test_rows_may_be_less_than_an_instance() -> None:
+    cost = replace(COST, grain=10, bytes_per_instance=50)
+    assert [cost.span_ns(0, 1, n) for n in (1, 5, 10, 25, 40)] == [10, 50, 100, 130, 160]
+    assert (cost.solo_ns, cost.share_ns, cost.max_rows) == (150, 60, 80)
+    assert (cost.needs_bytes(10), cost.needs_bytes(3)) == (50, 15)
+    assert cost.left_ns(0, 120) == 480 + 240  # one request of more than runs together
+
+
 def test_it_survives_json() -> None:
-    profile = Profile(templates={"t": COST}, models={"a": "t", "b": "t"}, together_percent=90)
+    fine = replace(COST, grain=16)
+    profile = Profile(templates={"t": COST, "u": fine}, models={"a": "t"}, together_percent=90)
     assert Profile.from_json(json.loads(json.dumps(profile.to_json()))) == profile
     assert profile.longest_ns == 150
 
@@ -55,6 +65,7 @@ def test_a_person_may_leave_out_what_has_a_default(tmp_path: Path) -> None:
         ({"templates": {"t": {"blocks_ns": {"1": [0]}}}}, "takes no time"),
         ({"templates": {"t": {"blocks_ns": {"1": [5]}, "max_batch": 0}}}, "max_batch 0"),
         ({"templates": {"t": {"blocks_ns": {"1": [5]}, "cut_ns": -1}}}, "nothing negative"),
+        ({"templates": {"t": {"blocks_ns": {"1": [5]}, "grain": 0}}}, "grain 0"),
         ({"templates": {"t": {"blocks_ns": {"1": [5]}}}, "models": {"m": "u"}}, "without costs"),
         ({"templates": {"t": {"blocks_ns": {"1": [5]}}}, "together_percent": 0}, "together_p"),
     ],

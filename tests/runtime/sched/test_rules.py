@@ -31,7 +31,7 @@ def launch(template: str, *numbers: int, block: int = 0, until: int = 1, lane: i
         ([launch("two", 1, block=1, until=2)], "is at block 0"),
         ([launch("two", 0)], "is of template 'one'"),
         ([launch("one", 0), launch("two", 1)], "is busy"),
-        ([launch("one", 0, 4)], "2 instances together, 1 are allowed"),
+        ([launch("one", 0, 4)], "2 rows together, 1 are allowed"),
         ([launch("one")], "without requests"),
         ([Preempt(0)], "nothing runs there"),
         ([WakeAt(0)], "wants to wake"),

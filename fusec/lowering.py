@@ -1,4 +1,4 @@
-"""Templates as stages for the native executor: each is lowered once, in one place."""
+"""Templates as stages for native code or cards: each is lowered once, in one place."""
 
 from collections.abc import Sequence
 
@@ -23,9 +23,15 @@ class _Staged:
 class Stages:
     """What templates are lowered to."""
 
-    def __init__(self, weight_storage: WeightStorage | None = None) -> None:
-        """Take in what packed weights are stored; None is as they are."""
-        self._storage = weight_storage
+    def __init__(self, weight_storage: WeightStorage | None = None, *, card: bool = False) -> None:
+        """Lower nothing yet.
+
+        Args:
+            weight_storage: in what packed weights are stored; None is as they are.
+            card: for a graphics card; native code has PyTorch run half-width products and the like,
+                cards have kernels for them, which read weights in panels.
+        """
+        self._storage, self._card = weight_storage, card
         self._made: LockedCache[_Staged] = LockedCache(limit=None)
 
     def of(self, template: Template) -> Lowered:
@@ -54,7 +60,7 @@ class Stages:
         return plain_layouts(template) if lowered is None else lowered.layouts
 
     def _staged(self, template: Template) -> _Staged:
-        return self._made.get(template.key, lambda: _stage(template, self._storage))
+        return self._made.get(template.key, lambda: _stage(template, self._storage, self._card))
 
 
 def plain_layouts(template: Template) -> Sequence[Layout]:
@@ -66,9 +72,9 @@ def plain_layouts(template: Template) -> Sequence[Layout]:
     )
 
 
-def _stage(template: Template, storage: WeightStorage | None) -> _Staged:
+def _stage(template: Template, storage: WeightStorage | None, card: bool) -> _Staged:
     try:
-        lowered, _ = fuse(lower(template, stored=storage))
+        lowered, _ = fuse(lower(template, stored=storage, card=card))
     except UnsupportedError as e:
         return _Staged(None, str(e))
     return _Staged(lowered, "")

@@ -2,6 +2,9 @@
 
 batch_norm(x, g, b, mean, var, eps)  ->  add(mul(x, s), t)
 s = g / sqrt(var + eps), t = b - mean * s, both computed in float64 on the weight side
+
+Half-width x is widened to float32 before, and the sum rounded: as PyTorch does it. It does not fold
+into a half-width layer, whose weights would be rounded once more.
 """
 
 import operator
@@ -44,17 +47,22 @@ def _spelled(edit: Edit, node: fx.Node, norm: fx.Node) -> Answer:
     parts = [p for p in (given["weight"], given["bias"], mean, var) if p is not None]
     if mean is None or var is None or not all(edit.is_weight(p) for p in parts):
         return No(Reason.NOT_A_WEIGHT, f"statistics or affine of {norm.name} depend on inputs")
-    if not may_scale(node) or dtype_of(x) != dtype_of(node):
-        detail = f"{norm.name} maps {dtype_of(x)} to {dtype_of(node)}; float32 and float64 fold"
-        return No(Reason.DTYPE, detail)
+    dtype = dtype_of(node)
+    half = dtype in (torch.float16, torch.bfloat16)
+    if not (may_scale(node) or half) or dtype_of(x) != dtype:
+        return No(Reason.DTYPE, f"{norm.name} maps {dtype_of(x)} to {dtype}")
+    wide = torch.float32 if half else dtype
     scale, shift = _scale_and_shift(edit, given)
     shape = [-1] + [1] * (len(shape_of(x)) - 2)
 
     def fitted(value: fx.Node) -> fx.Node:
-        return edit.emit(aten.reshape.default, narrow(edit, value, dtype_of(x)), shape)
+        return edit.emit(aten.reshape.default, narrow(edit, value, wide), shape)
 
+    if half:
+        x = edit.emit(aten._to_copy.default, x, dtype=wide)
     product = edit.emit(aten.mul.Tensor, x, fitted(scale))
-    return edit.emit(aten.add.Tensor, product, fitted(shift))
+    result = edit.emit(aten.add.Tensor, product, fitted(shift))
+    return edit.emit(aten._to_copy.default, result, dtype=dtype) if half else result
 
 
 def _scale_and_shift(edit: Edit, given: dict[str, Any]) -> tuple[fx.Node, fx.Node]:

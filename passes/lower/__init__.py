@@ -8,19 +8,22 @@ from collections.abc import Set
 from fusec.ir.errors import UnsupportedError
 from fusec.ir.extents import of, product
 from fusec.ir.stage import Buffer, BufferKind, Lowered, TileOp, View, dense, plain_layout
-from fusec.ir.template import Arg, Ref, Template, TensorSpec
+from fusec.ir.template import Arg, Ref, Row, Template, TensorSpec
 from fusec.passes.lower.builder import Lowering, Refused, Value
 from fusec.passes.lower.check import check_result
 from fusec.passes.lower.extern import ReadsPlain, extern
+from fusec.passes.lower.half import lower_half
 from fusec.passes.lower.packing import layouts_of
-from fusec.passes.lower.rule import FAULTS
+from fusec.passes.lower.rule import FAULTS, Rule
 from fusec.passes.lower.settle import Settled, settle
 from fusec.passes.lower.table import LOWERINGS
 
 __all__ = ["lower"]
 
 
-def lower(template: Template, *, strict: bool = False, stored: str | None = None) -> Lowered:
+def lower(
+    template: Template, *, strict: bool = False, stored: str | None = None, card: bool = False
+) -> Lowered:
     """Lower a template.
 
     Rows without a lowering, or which their lowering refuses, become extern stages.
@@ -30,6 +33,7 @@ def lower(template: Template, *, strict: bool = False, stored: str | None = None
         strict: let a rule fail over what it did not foresee, so that tests see it. A file that
             was tampered with holds such rows; PyTorch then says what is wrong with them.
         stored: "bfloat16" stores so the packed weights whose kernels read it.
+        card: for kernels of cards, which read half-width numbers too; in float32 nothing differs.
 
     Raises:
         UnsupportedError: an input or result is no tensor, or a row can neither be lowered nor be
@@ -42,26 +46,31 @@ def lower(template: Template, *, strict: bool = False, stored: str | None = None
     plain: set[int] = set()
     while True:
         try:
-            return _lower(template, settled, plain, strict, stored)
+            return _lower(template, settled, plain, strict, stored, card)
         except ReadsPlain as e:
             plain.add(e.weight)
 
 
 def _lower(
-    template: Template, settled: Settled, plain: Set[int], strict: bool, stored: str | None
+    template: Template,
+    settled: Settled,
+    plain: Set[int],
+    strict: bool,
+    stored: str | None,
+    card: bool,
 ) -> Lowered:
     """Lower with some weights left as they are."""
     layouts = [
         plain_layout(shape) if number in plain else layout
         for number, (layout, shape) in enumerate(
-            zip(layouts_of(template, stored), _weight_shapes(template), strict=True)
+            zip(layouts_of(template, stored, card), _weight_shapes(template), strict=True)
         )
     ]
     low = Lowering(template, layouts)
     first = len(template.body.arguments)
     for i in range(len(template.body.rows)):
         low.row = i
-        low.values[first + i] = settled.value(_lower_row(low, i, strict))
+        low.values[first + i] = settled.value(_lower_row(low, i, strict, card))
     outputs, shapes = [], []
     for number, result in enumerate(template.body.results):
         spec = template.body.spec_of(result)
@@ -120,14 +129,15 @@ def _result(low: Lowering, result: Arg) -> View:
         raise UnsupportedError(f"no stages for a result: {e}") from e
 
 
-def _lower_row(low: Lowering, number: int, strict: bool) -> Value:
+def _lower_row(low: Lowering, number: int, strict: bool, card: bool) -> Value:
     row = low.template.body.rows[number]
     rule = LOWERINGS.get(row.op)
-    if rule is not None:
+    for way in () if rule is None else (_as_it_is, lower_half) if card else (_as_it_is,):
+        assert rule is not None
         buffers, stages = len(low.buffers), len(low.stages)
         caught = (Refused,) if strict else (Refused, *FAULTS)
         try:
-            value = rule(low, row)
+            value = way(low, row, rule)
             check_result(row, value)
             return value
         except caught:
@@ -136,3 +146,7 @@ def _lower_row(low: Lowering, number: int, strict: bool) -> Value:
         return extern(low, row)
     except Refused as e:
         raise UnsupportedError(f"no stages for row {number}: {e}") from e
+
+
+def _as_it_is(low: Lowering, row: Row, rule: Rule) -> Value:
+    return rule(low, row)

@@ -24,7 +24,10 @@ from fusec.ir.stage import (
 from fusec.ir.template import Arg, Ref, Row, Template, TensorSpec
 from fusec.kernels.pointwise.frame import guess
 
-__all__ = ["Lowering", "Refused", "Value"]
+__all__ = ["HALVES", "Lowering", "Refused", "Value"]
+
+HALVES = ("float16", "bfloat16")
+"""Half-width dtypes: in memory only, registers hold float32."""
 
 Value: TypeAlias = Operand
 """What a number of the template's body stands for."""
@@ -46,6 +49,8 @@ class Lowering:
         self.values: dict[int, Value] = {}
         self.row = -1
         """Number of the row being lowered."""
+        self.widens = False
+        """Whether rules are shown half-width numbers as float32, see `half`."""
         n = template.n_inputs
         for number, spec in enumerate(template.body.arguments):
             assert isinstance(spec, TensorSpec)
@@ -65,7 +70,7 @@ class Lowering:
     def value(self, arg: Arg) -> Value:
         """Give what an operand stands for: literals are themselves."""
         if isinstance(arg, Ref):
-            return self.values[arg.index]
+            return _wide(self.values[arg.index]) if self.widens else self.values[arg.index]
         if isinstance(arg, tuple):
             return tuple(self.value(a) for a in arg)
         if isinstance(arg, int | float | bool) or arg is None:
@@ -122,7 +127,13 @@ class Lowering:
             return None
         slot = self.template.n_inputs + number
         buffer = self.buffers[slot]
-        return dense(slot, buffer.dtype, (buffer.elements,)), self.layouts[number]
+        view = dense(slot, buffer.dtype, (buffer.elements,))
+        spec = self.template.weights[number]
+        # Float32 that is stored narrower is known to rules.
+        half = isinstance(spec, TensorSpec) and spec.dtype in HALVES
+        return replace(view, dtype="float32") if self.widens and half else view, self.layouts[
+            number
+        ]
 
     # Making values.
 
@@ -210,6 +221,14 @@ class Lowering:
         extents = tuple(of(d) for d in shape)
         self.buffers.append(Buffer(kind=kind, dtype=dtype, elements=product(extents), index=index))
         return dense(len(self.buffers) - 1, dtype, extents)
+
+
+def _wide(value: Value) -> Value:
+    if isinstance(value, tuple):
+        return tuple(map(_wide, value))
+    if isinstance(value, View) and value.dtype in HALVES:
+        return replace(value, dtype="float32")
+    return value
 
 
 def is_dense(view: View) -> bool:

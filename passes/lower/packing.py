@@ -11,7 +11,9 @@ from dataclasses import replace
 from fusec.ir.stage import Layout, LayoutKind
 from fusec.ir.template import Arg, Ref, Row, Template, TensorSpec
 from fusec.passes.lower import convolution, rnn
+from fusec.passes.lower.builder import HALVES
 from fusec.passes.lower.gather import reads_rows
+from fusec.passes.lower.half import widened_spec
 from fusec.passes.lower.panels import panel_width
 from fusec.passes.lower.rule import FAULTS
 
@@ -52,12 +54,15 @@ READS_BFLOAT16: Mapping[str, int] = {"aten.linear.default": 1, "fusec.rnn.defaul
 """Operators whose kernel reads bfloat16 panels, with the position of that operand."""
 
 
-def layouts_of(template: Template, stored: str | None = None) -> tuple[Layout, ...]:
+def layouts_of(
+    template: Template, stored: str | None = None, card: bool = False
+) -> tuple[Layout, ...]:
     """Decide the layout of every weight of a template.
 
     Args:
         template: with all uses of its weights.
         stored: "bfloat16" stores so what is packed in panels and only read by kernels that can.
+        card: kernels of cards read half-width panels too.
     """
     n = template.n_inputs
     proposals: list[set[Layout | None]] = [set() for _ in template.weights]
@@ -68,7 +73,7 @@ def layouts_of(template: Template, stored: str | None = None) -> tuple[Layout, .
                 if n <= number < n + len(proposals):
                     if READS_BFLOAT16.get(row.op) != position:
                         wide.add(number - n)
-                    proposal = _proposal(template, row, position, number, arg)
+                    proposal = _proposal(template, row, position, number, arg, card)
                     if proposal != "any":
                         proposals[number - n].add(proposal)  # type: ignore[arg-type]
     for result in template.body.results:
@@ -80,24 +85,31 @@ def layouts_of(template: Template, stored: str | None = None) -> tuple[Layout, .
         return tuple(decided)
     return tuple(
         layout
-        if number in wide or layout.kind is LayoutKind.PLAIN
+        if number in wide or layout.kind is LayoutKind.PLAIN or _is_half(template, number)
         else replace(layout, stored=stored)
         for number, layout in enumerate(decided)
     )
 
 
+def _is_half(template: Template, number: int) -> bool:
+    spec = template.weights[number]
+    return isinstance(spec, TensorSpec) and spec.dtype in HALVES
+
+
 def _proposal(
-    template: Template, row: Row, position: int, number: int, arg: Arg
+    template: Template, row: Row, position: int, number: int, arg: Arg, card: bool
 ) -> "Layout | str | None":
     if not isinstance(arg, Ref):
         return None
     try:
-        return _proposed(template, row, position, number)
+        return _proposed(template, row, position, number, card)
     except FAULTS:
         return None
 
 
-def _proposed(template: Template, row: Row, position: int, number: int) -> "Layout | str | None":
+def _proposed(
+    template: Template, row: Row, position: int, number: int, card: bool
+) -> "Layout | str | None":
     if READS_PANELS.get(row.op) == position and reads_rows(row):
         return "any"
     spec = template.body.arguments[number]
@@ -105,7 +117,7 @@ def _proposed(template: Template, row: Row, position: int, number: int) -> "Layo
     here = where if isinstance(where, tuple) else (where,)
     if packer is None or position not in here or not isinstance(spec, TensorSpec):
         return None
-    return packer(spec, row)
+    return packer(widened_spec(spec) if card else spec, row)
 
 
 def _decide(spec: object, proposals: "set[Layout | None]") -> Layout:

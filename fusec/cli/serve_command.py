@@ -32,7 +32,10 @@ def serve_models(
         ),
     ] = [],  # noqa: B006  # typer's way to say "may be given many times"
     control: Annotated[
-        Control, typer.Option("--model-control-mode", help="Who decides what is loaded.")
+        Control,
+        typer.Option(
+            "--model-control-mode", case_sensitive=False, help="Who decides what is loaded."
+        ),
     ] = Control.NONE,
     load_model: Annotated[
         list[str], typer.Option(help="Load at the start under explicit control; * for all.")

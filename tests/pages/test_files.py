@@ -61,3 +61,25 @@ def test_styles_ask_for_nothing(package: str) -> None:
     css = style(package, "page.css")
     assert css.startswith(text_of("fusec.pages", "base.css"))
     assert not re.search(r"url\(|@import|https?:", css)
+
+
+def _colours(css: str) -> dict[str, str]:
+    return dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", css))
+
+
+def _light(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    r, g, b = (p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_colours_can_be_told_from_what_is_behind_them(dark: bool) -> None:
+    """As WCAG has it: 4.5 for text, 3 for all else that means something."""
+    found = _colours(text_of("fusec.pages", "base.css").split("@media")[dark])
+    for name, colour in found.items():
+        least = 4.5 if name in ("ink", "soft", "good", "bad") else 3.0
+        for behind in ("back", "card"):
+            low, high = sorted([_light(colour), _light(found[behind])])
+            if name not in ("line", "back", "card"):
+                assert (high + 0.05) / (low + 0.05) >= least, (name, behind)

@@ -17,7 +17,7 @@ function take(told) {
   if (told.roster && !told.rows) changed({ ...told, rows: [] });
   if (told.rows) { changed(told); curves(values); }
   names();
-  if (calm.matches || told.roster) draw();
+  if (told.roster || (calm.matches && told.rows)) draw();
 }
 function state(name, text) {
   const node = $("state");

@@ -24,13 +24,13 @@ class Fusec:
     def __init__(self, plan: fusec.Plan, **options: Any) -> None:
         """Start it; options are those of `fusec.Runtime`."""
         self.name = f"fusec {options.get('policy', 'slack')}"
-        self._runtime = fusec.Runtime(plan, **options)
+        self.runtime = fusec.Runtime(plan, **options)
 
     def submit(self, call: Call, done: Callable[[bool], None]) -> None:
         """Submit a call as one tick."""
         late_ms = (time.monotonic_ns() - call.at_ns) / 1e6
         due_ms = None if call.due_ns is None else (call.due_ns - call.at_ns) / 1e6 - late_ms
-        futures = self._runtime.submit_many(
+        futures = self.runtime.submit_many(
             {name: x if len(x) > 1 else x[0] for name, x in call.requests.items()},
             deadline_ms=due_ms,
             tenant=call.kind,
@@ -40,11 +40,11 @@ class Fusec:
 
     def stats(self) -> Any:
         """Give the runtime's figures."""
-        return self._runtime.stats()
+        return self.runtime.stats()
 
     def close(self) -> None:
         """Stop at once."""
-        self._runtime.close(drain=False)
+        self.runtime.close(drain=False)
 
 
 def _answered(future: Future[Any]) -> bool:

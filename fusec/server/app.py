@@ -13,6 +13,7 @@ from fusec.server.describing import (
     server_metadata,
 )
 from fusec.server.errors import Fault, ServerError, as_server_error
+from fusec.server.foreign import log_settings, trace_settings
 from fusec.server.frontdoor import FrontDoor
 from fusec.server.httpbody import Gone, Held, Receive, read_body
 from fusec.server.jsontext import dump_json, parse_json
@@ -170,6 +171,10 @@ class RestApp:
                 return 200, None
             case Call.SHARED_STATUS:
                 return 200, []
+            case Call.TRACE:
+                return 200, trace_settings(_object(body))
+            case Call.LOG:
+                return 200, log_settings(_object(body))
             case _:
                 raise ServerError("shared memory is not supported", Fault.UNSUPPORTED)
 

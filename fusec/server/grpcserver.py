@@ -13,6 +13,7 @@ from fusec.server.describing import (
     server_metadata,
 )
 from fusec.server.errors import Fault, ServerError, as_server_error
+from fusec.server.foreign import log_message, trace_message
 from fusec.server.frontdoor import FrontDoor
 from fusec.server.grpccodec import read_infer_message, write_infer_message
 from fusec.server.grpctypes import SERVICE, types
@@ -136,6 +137,15 @@ def _methods(door: FrontDoor) -> dict[str, Method]:
         await door.unload(request.model_name)
         return {}
 
+    async def no_regions(request: Any, context: Any) -> Any:
+        return {}
+
+    async def trace(request: Any, context: Any) -> Any:
+        return {"settings": trace_message(request.settings)}
+
+    async def log(request: Any, context: Any) -> Any:
+        return {"settings": log_message(request.settings)}
+
     return {
         "ServerLive": live,
         "ServerReady": ready,
@@ -148,6 +158,10 @@ def _methods(door: FrontDoor) -> dict[str, Method]:
         "RepositoryIndex": index,
         "RepositoryModelLoad": load,
         "RepositoryModelUnload": unload,
+        "SystemSharedMemoryStatus": no_regions,
+        "CudaSharedMemoryStatus": no_regions,
+        "TraceSetting": trace,
+        "LogSettings": log,
     }
 
 

@@ -75,8 +75,17 @@ RepositoryModelLoadResponse:
 RepositoryModelUnloadRequest: 1 repository_name string; 2 model_name string;
   3 parameters map<string,ModelRepositoryParameter>
 RepositoryModelUnloadResponse:
-SharedMemoryStatusRequest: 1 name string
-SharedMemoryStatusResponse:
+SystemSharedMemoryStatusRequest: 1 name string
+SystemSharedMemoryStatusResponse:
+CudaSharedMemoryStatusRequest: 1 name string
+CudaSharedMemoryStatusResponse:
+TraceSettingValue: 1 value repeated string
+TraceSettingRequest: 1 settings map<string,TraceSettingValue>; 2 model_name string
+TraceSettingResponse: 1 settings map<string,TraceSettingValue>
+LogSettingValue: 1 bool_param bool /value; 2 uint32_param uint32 /value;
+  3 string_param string /value
+LogSettingsRequest: 1 settings map<string,LogSettingValue>
+LogSettingsResponse: 1 settings map<string,LogSettingValue>
 HealthCheckRequest: 1 service string
 HealthCheckResponse: 1 status uint32
 """.lstrip()

@@ -27,6 +27,8 @@ class Call(Enum):
     UNLOAD = auto()
     SHARED_STATUS = auto()
     SHARED = auto()
+    TRACE = auto()
+    LOG = auto()
     PAGE = auto()
     EVENTS = auto()
 
@@ -43,13 +45,13 @@ class Route:
 _MODEL = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[0-9]+))?"
 _PATHS = (
     (rf"{_MODEL}/infer", Call.INFER, "POST"),
-    (r"/v2/health/live", Call.LIVE, "GET"),
-    (r"/v2/health/ready", Call.READY, "GET"),
+    (r"/v2/health/live", Call.LIVE, "GET|HEAD"),
+    (r"/v2/health/ready", Call.READY, "GET|HEAD"),
     (r"/v2/?", Call.SERVER, "GET"),
     (r"/v2/models/?", Call.MODELS, "GET"),
     (r"/v2/models/stats", Call.STATISTICS, "GET"),
     (_MODEL, Call.MODEL, "GET"),
-    (rf"{_MODEL}/ready", Call.MODEL_READY, "GET"),
+    (rf"{_MODEL}/ready", Call.MODEL_READY, "GET|HEAD"),
     (rf"{_MODEL}/config", Call.MODEL_CONFIG, "GET"),
     (rf"{_MODEL}/stats", Call.STATISTICS, "GET"),
     (r"/v2/repository(?:/[^/]+)?/index", Call.INDEX, "POST"),
@@ -61,6 +63,8 @@ _PATHS = (
         Call.SHARED,
         "POST",
     ),
+    (r"/v2(?:/models/[^/]+)?/trace/setting", Call.TRACE, "GET|POST"),
+    (r"/v2/logging", Call.LOG, "GET|POST"),
     (r"/", Call.PAGE, "GET|HEAD"),
     (r"/page/events", Call.EVENTS, "GET|HEAD"),
 )

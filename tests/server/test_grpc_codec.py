@@ -175,6 +175,9 @@ def test_field_numbers_are_those_of_clients() -> None:
     for name, made in types().classes.items():
         if name in nested:
             message = theirs.message_types_by_name[nested[name]].nested_types_by_name[name]
+        elif name in ("TraceSettingValue", "LogSettingValue"):
+            outer = name.replace("Value", "Request").replace("LogSetting", "LogSettings")
+            message = theirs.message_types_by_name[outer].nested_types_by_name["SettingValue"]
         elif name in theirs.message_types_by_name:
             message = theirs.message_types_by_name[name]
         else:

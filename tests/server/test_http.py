@@ -258,3 +258,9 @@ def test_statistics_and_metrics(server: Live, store: FakeStore) -> None:
     assert 'nv_inference_pending_request_count{model="counted",version="1"} 0' in lines
     assert "# TYPE nv_inference_request_success counter" in lines
     assert any(line.startswith('fusec_outcomes{result="done"}') for line in lines)
+
+
+def test_balancers_may_ask_without_wanting_a_body(server: Live) -> None:
+    for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/m/ready"):
+        assert ask(server, "HEAD", path)[::2] == (200, b"")
+    assert ask(server, "HEAD", "/v2/models/nope/ready")[::2] == (400, b"")

@@ -68,6 +68,30 @@ def test_all_that_a_client_can_ask(library: Any, server: Live) -> None:
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
+def test_what_is_not_here_reads_as_switched_off(library: Any, server: Live) -> None:
+    with client_of(library, server) as client:
+        as_json = {} if library is tritonclient.http else {"as_json": True}
+        for trace in (
+            client.get_trace_settings(**as_json),
+            client.get_trace_settings("m", **as_json),
+        ):
+            level = trace.get("settings", trace)["trace_level"]
+            assert level in (["OFF"], {"value": ["OFF"]})
+        log = client.get_log_settings(**as_json)
+        assert log.get("settings", log)["log_info"] in (True, {"bool_param": True})
+        assert not client.get_system_shared_memory_status(**as_json)
+        assert not client.get_cuda_shared_memory_status(**as_json)
+        for change in (
+            lambda: client.update_trace_settings(settings={"trace_level": ["TIMESTAMPS"]}),
+            lambda: client.update_log_settings({"log_verbose_level": 1}),
+            lambda: client.register_system_shared_memory("a", "/a", 8),
+        ):
+            with pytest.raises(InferenceServerException) as caught:
+                change()
+            assert caught.value.status() in ("501", "StatusCode.UNIMPLEMENTED")
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_inference(library: Any, server: Live, store: FakeStore) -> None:
     with client_of(library, server) as client:
         answer = client.infer(

@@ -9,8 +9,12 @@ __all__ = ["Box", "Line", "area", "curves", "legend", "strip"]
 Line = tuple[str, str, Sequence[tuple[float, float]]]
 """Name, CSS class, points between 0 and 1, y upwards."""
 
+_FLOORS = (0.0, 0.5, 0.9, 0.99)
 
-def curves(lines: Sequence[Line], x_labels: Sequence[str], y_labels: Sequence[str]) -> str:
+
+def curves(
+    title: str, lines: Sequence[Line], x_labels: Sequence[str], y_labels: Sequence[str]
+) -> str:
     """Draw lines with labels at equal distances along both axes, the lowest first."""
     rules = [i / (len(y_labels) - 1) for i in range(len(y_labels))]
     grid = "".join(f'<path class="grid" d="M0 {100 - 100 * y:.2f}H1000"/>' for y in rules)
@@ -19,17 +23,21 @@ def curves(lines: Sequence[Line], x_labels: Sequence[str], y_labels: Sequence[st
         for i in range(len(x_labels))
     )
     paths = "".join(_path(line) for line in lines if line[2])
-    return _frame(_svg(grid + paths, 100), x_labels, y_labels)
+    return _frame(_svg(title, grid + paths, 100), x_labels, y_labels)
 
 
-def area(points: Sequence[tuple[float, float]], x_labels: Sequence[str]) -> str:
-    """Draw one quantity between 0 and 100 %, filled."""
+def area(title: str, points: Sequence[tuple[float, float]], x_labels: Sequence[str]) -> str:
+    """Draw one share, filled, from the lowest of a few round ones that shows all of it."""
+    least = min(y for _, y in points)
+    floor = max(f for f in _FLOORS if f <= least)
+    points = [(x, (y - floor) / (1 - floor)) for x, y in points]
+    y_labels = [f"{100 * y:.4g} %" for y in (floor, (1 + floor) / 2, 1.0)]
     body = "".join(f"L{1000 * x:.1f} {100 - 100 * y:.2f}" for x, y in points)
     first, last = 1000 * points[0][0], 1000 * points[-1][0]
     shape = f'<path class="fill" d="M{first:.1f} 100{body}L{last:.1f} 100Z"/>'
     grid = "".join(f'<path class="grid" d="M0 {y}H1000"/>' for y in (0, 50, 100))
     line = _path(("", "c0", points))
-    return _frame(_svg(grid + shape + line, 100), x_labels, ("0 %", "50 %", "100 %"))
+    return _frame(_svg(title, grid + shape + line, 100), x_labels, y_labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ class Box:
     top: float = 1.0
 
 
-def strip(boxes: Iterable[Box], names: Sequence[str], x_labels: Sequence[str]) -> str:
+def strip(title: str, boxes: Iterable[Box], names: Sequence[str], x_labels: Sequence[str]) -> str:
     """Draw boxes on rows with names, and labels at equal distances."""
     parts = []
     for box in boxes:
@@ -54,7 +62,7 @@ def strip(boxes: Iterable[Box], names: Sequence[str], x_labels: Sequence[str]) -
         y, height = box.row * 24 + 3 + 18 * (1 - box.top), 18 * (box.top - box.bottom)
         place = f'x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{height:.2f}"'
         parts.append(f'<rect class="{box.css}" {place}><title>{escape(box.text)}</title></rect>')
-    svg = _svg("".join(parts), 24 * len(names), css="strip")
+    svg = _svg(title, "".join(parts), 24 * len(names), css="strip")
     return _frame(svg, x_labels, tuple(reversed(names)), css="rows", style=f"--rows:{len(names)}")
 
 
@@ -72,10 +80,10 @@ def _path(line: Line) -> str:
     return f'<path class="line {css}" d="{d}"><title>{escape(name)}</title></path>'
 
 
-def _svg(body: str, height: int, css: str = "plot") -> str:
+def _svg(title: str, body: str, height: int, css: str = "plot") -> str:
     return (
         f'<svg class="{css}" viewBox="0 0 1000 {height}" preserveAspectRatio="none" '
-        f'role="img">{body}</svg>'
+        f'role="img" aria-label="{escape(title)}">{body}</svg>'
     )
 
 

@@ -10,7 +10,7 @@ from fusec.runtime.sched.profile import Profile
 from fusec.runtime.sched.records import Outcome, Result
 from fusec.runtime.summary import Group, Summary, quantile
 from fusec.simulation.charts import Box, Line, area, curves, legend, strip
-from fusec.simulation.tables import ms
+from fusec.simulation.tables import ms, rate
 
 __all__ = ["page"]
 
@@ -78,7 +78,7 @@ def _section(title: str, body: str, note: str = "") -> str:
 def _figures(s: Summary) -> str:
     figures = {
         "attainment": f"{s.total.attainment:.2%}",
-        "goodput": f"{s.total.goodput_per_s:.4g}/s",
+        "goodput": f"{rate(s.total.goodput_per_s)}/s",
         "p50": f"{ms(s.total.p50_ns)} ms",
         "p99": f"{ms(s.total.p99_ns)} ms",
         "p99.9": f"{ms(s.total.p999_ns)} ms",
@@ -113,17 +113,18 @@ def _table(groups: Iterable[Group], first: str) -> str:
             str(g.refused),
             str(g.expired),
             f"{g.attainment:.1%}",
-            f"{g.goodput_per_s:.4g}",
+            rate(g.goodput_per_s),
             ms(g.p50_ns),
             ms(g.p99_ns),
             ms(g.p999_ns),
             ratio,
         )
         data = "".join(f"<td>{c}</td>" for c in cells)
-        rows.append(f"<tr><th>{escape(g.name or '(none)')}</th>{data}</tr>")
-    head = "".join(f"<th>{h}</th>" for h in heads)
+        rows.append(f'<tr><th scope="row">{escape(g.name or "(none)")}</th>{data}</tr>')
+    head = "".join(f'<th scope="col">{h}</th>' for h in heads)
     return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Figures by {first}">'
+        f"<table><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
@@ -163,7 +164,9 @@ def _overview(
             place = (i / _BINS, (i + 1) / _BINS, lane)
             boxes.append(Box(*place, colours[name], text, bottom, top))
             bottom = top
-    return strip(boxes, _names(run.lanes), _clock(begin, end, begin))
+    return strip(
+        "What ran on each lane, all the time", boxes, _names(run.lanes), _clock(begin, end, begin)
+    )
 
 
 def _close_up(run: Run, models: Mapping[int, str], colours: Mapping[str, str]) -> str:
@@ -189,7 +192,12 @@ def _close_up(run: Run, models: Mapping[int, str], colours: Mapping[str, str]) -
         f"{ms(o.at_ns - o.request.arrival_ns)} ms."
     )
     origin = min(o.request.arrival_ns for o in run.outcomes)
-    return f"<p>{note}</p>" + strip(boxes, _names(run.lanes), _clock(begin, end, origin))
+    return f"<p>{note}</p>" + strip(
+        "What ran on each lane around the longest wait",
+        boxes,
+        _names(run.lanes),
+        _clock(begin, end, origin),
+    )
 
 
 def _due(outcome: Outcome) -> int:
@@ -225,7 +233,12 @@ def _latency(run: Run, colours: Mapping[str, str]) -> str:
             points.append((x, 1 + math.log10(share) / 3))
         lines.append((model, colours[model], points))
     x_labels = [f"{10.0 ** (e - 6):g} ms" for e in range(low, high + 1)]
-    return curves(lines, x_labels, ("0.1 %", "1 %", "10 %", "100 %"))
+    return curves(
+        "Share of answers that took longer, by model",
+        lines,
+        x_labels,
+        ("0.1 %", "1 %", "10 %", "100 %"),
+    )
 
 
 def _share(ns: int, low: int, high: int) -> float:
@@ -248,4 +261,6 @@ def _attainment(run: Run, begin: int, end: int) -> str:
         slot[0] += 1
         slot[1] += outcome.met
     points = [((i + 0.5) / bins, met / n) for i, (n, met) in enumerate(counts) if n]
-    return area(points, _clock(begin, end, begin)) if points else "<p>No requests.</p>"
+    if not points:
+        return "<p>No requests.</p>"
+    return area("Share answered in time", points, _clock(begin, end, begin))

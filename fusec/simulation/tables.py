@@ -6,12 +6,17 @@ from rich.table import Table
 
 from fusec.runtime.summary import Group, Summary
 
-__all__ = ["group_table", "headline", "ms"]
+__all__ = ["group_table", "headline", "ms", "rate"]
 
 
 def ms(ns: float | None) -> str:
     """Give a time for people."""
-    return "-" if ns is None else f"{ns / 1e6:.3g}" if ns < 1e8 else f"{ns / 1e6:.0f}"
+    return "-" if ns is None else _digits(ns / 1e6, 3)
+
+
+def rate(per_s: float) -> str:
+    """Give how many a second."""
+    return _digits(per_s, 4)
 
 
 def headline(summary: Summary) -> str:
@@ -52,7 +57,7 @@ def group_table(title: str, groups: Iterable[Group], first: str) -> Table:
             str(g.refused),
             str(g.expired),
             f"{g.attainment:.1%}",
-            f"{g.goodput_per_s:.4g}",
+            rate(g.goodput_per_s),
             ms(g.p50_ns),
             ms(g.p99_ns),
             ms(g.p999_ns),
@@ -61,3 +66,8 @@ def group_table(title: str, groups: Iterable[Group], first: str) -> Table:
         )
         table.add_row(g.name or "(none)", *cells)
     return table
+
+
+def _digits(x: float, n: int) -> str:
+    """Give so many digits, zeros at the end included: columns of numbers are compared."""
+    return f"{x:.0f}" if x >= 10 ** (n - 1) else f"{x:#.{n}g}".rstrip(".")

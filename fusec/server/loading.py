@@ -203,7 +203,12 @@ class Loader:
         file = await asyncio.to_thread(model_file, path, settings.filename)
         labels = await asyncio.to_thread(read_labels, path.parent, settings.labels)
         async with self._importing:
-            signature = await asyncio.to_thread(self._store.add, key, file)
+            try:
+                signature = await asyncio.to_thread(self._store.add, key, file)
+            except FusecError as e:
+                # Nobody knows the key but the store.
+                text = str(e).replace(key, f"{folder.name}/{number}")
+                raise ServerError(text) from e
         try:
             check_config(folder.config, signature, folder.name)
             await asyncio.to_thread(

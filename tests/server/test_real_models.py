@@ -93,6 +93,7 @@ def test_models_of_a_repository_answer_as_they_should(tmp_path: Path) -> None:
         (tmp_path / "c" / "1" / "model.onnx").write_bytes(b"no model")
         status, data = tell(server, "POST", "/v2/repository/models/c/load", {})
         assert (status, "c" in data["error"]) == (400, True)
+        assert "#" not in data["error"]
         np.testing.assert_allclose(infer(server, "a"), tanh, atol=1e-6)
 
 

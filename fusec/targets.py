@@ -9,10 +9,13 @@ from fusec.ir.device import Constants, DeviceCode, DeviceKernel, DroppedKernel
 from fusec.ir.errors import UnsupportedError
 from fusec.ir.frozen import dataclass
 from fusec.ir.plan import PlanData
-from fusec.ir.stage import TileOp
+from fusec.ir.stage import Lowered, TileOp
 from fusec.kernels.cuda.cards import Card, blocks_per_multiprocessor, card_of, why_not
 from fusec.kernels.cuda.compile import compile_jobs, compiler_name
 from fusec.kernels.cuda.special import job_of
+from fusec.kernels.grouped.stage import Grouped
+from fusec.kernels.persistent.branches import NAME, branches_in
+from fusec.kernels.persistent.compile import super_kernels
 from fusec.kernels.triton_table import Special, grouped, specials
 from fusec.lowering import Stages
 
@@ -162,6 +165,12 @@ def compile_for(
         else:
             gone = DroppedKernel(name=kernel.name, constants=kernel.constants, reason=reason)
             dropped.append(gone)
+    together, why = super_kernels(
+        list(_whole(plan, stages)), {(k.name, k.constants): k for k in kernels}, card
+    )
+    kernels += [made.kernel for made in together]
+    codes |= {made.kernel.code: made.code for made in together}
+    dropped += why
     return DeviceCode(
         target=card.target,
         compiler=compiler_name(),
@@ -215,18 +224,30 @@ def _info(code: DeviceCode, plan: PlanData, stages: Stages) -> TargetInfo:
     )
 
 
+def _whole(plan: PlanData, stages: Stages) -> Iterator[list[Grouped]]:
+    """Yield the spelled stages of each template that has a kernel for all of them."""
+    for template in filter(stages.has, plan.templates.values()):
+        found = [spelled for _, spelled in _spelled(stages.of(template))]
+        known = [spelled for spelled in found if spelled is not None]
+        if len(known) == len(found):
+            yield known
+
+
 def _stages(
     plan: PlanData, stages: Stages, card: Card
 ) -> Iterator[tuple[TileOp, Sequence[Special]]]:
     """Yield each stage's operation and what there is to compile for it."""
     for template in filter(stages.has, plan.templates.values()):
-        lowered = stages.of(template)
-        for stage in lowered.stages:
-            try:
-                spelled = grouped(stage, lowered.buffers)
-            except UnsupportedError:
-                spelled = None
-            yield stage.op, () if spelled is None else specials(spelled, card.arch)
+        for op, spelled in _spelled(stages.of(template)):
+            yield op, () if spelled is None else specials(spelled, card.arch)
+
+
+def _spelled(lowered: Lowered) -> Iterator[tuple[TileOp, Grouped | None]]:
+    for stage in lowered.stages:
+        try:
+            yield stage.op, grouped(stage, lowered.buffers)
+        except UnsupportedError:
+            yield stage.op, None
 
 
 def _name(special: Special) -> str:
@@ -235,9 +256,12 @@ def _name(special: Special) -> str:
 
 def _described(kernel: DeviceKernel, card: Card, code_bytes: int) -> TargetKernel:
     warps = f"{kernel.warps} warps" if kernel.warps > 1 else "1 warp"
+    what = _blocks(kernel.constants)
+    if kernel.name == NAME:
+        what = f"{len(branches_in(kernel).keys)} branches"
     return TargetKernel(
         name=kernel.name,
-        configuration=f"{_blocks(kernel.constants)}, {warps}",
+        configuration=f"{what}, {warps}",
         constants=dict(kernel.constants),
         registers=kernel.registers,
         spill_bytes=kernel.spill_bytes,

@@ -37,7 +37,7 @@ WARPS = 4
 _MODULE = "fusec.kernels.persistent.triton"
 _CONSTANT = "BRANCHES"
 _MOST_STAGES = 3
-"""Of software pipelines: the kernel has shared memory for its largest branch all the time."""
+"""The kernel has the shared memory of its greediest branch all the time."""
 
 _FUNCTIONS = {kernel.function: kernel for kernel in KERNELS.values()}
 

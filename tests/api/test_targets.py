@@ -41,6 +41,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     monkeypatch.setattr(module, "compile_jobs", compile_jobs)
     monkeypatch.setattr("fusec.kernels.triton_table.configs_of", lambda *stage: CONFIGS)
     monkeypatch.setattr(module, "compiler_name", lambda: "a test's")
+    monkeypatch.setattr(module, "super_kernels", lambda templates, kept, card: ([], []))
     return asked
 
 

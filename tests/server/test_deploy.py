@@ -305,6 +305,10 @@ def test_the_image_is_built_of_what_is_there(monkeypatch: pytest.MonkeyPatch) ->
     (user,) = [rest for word, rest in steps if word == "USER"]
     assert user.split(":")[0] not in ("0", "root")
     assert steps.index(("USER", user)) > [w for w, _ in steps].index("RUN")
+    (made,) = re.findall(r"mkdir -m 1777 (\S+)", dict(steps)["RUN"])
+    (kernels,) = re.findall(r"FUSEC_CACHE_DIR=(\S+)", dict(steps)["ENV"])
+    # Nothing is read from a folder that others can write to, so it is one inside.
+    assert Path(kernels).parent == Path(made)
     (command,) = [yaml.safe_load(rest) for word, rest in steps if word == "CMD"]
     assert command[0] in project["scripts"]
     options = started(command[1:], monkeypatch)

@@ -56,17 +56,17 @@ async def start_grpc(door: FrontDoor, address: str) -> tuple[Any, int]:
     for name, method in _methods(door).items():
         handlers[name] = grpc.unary_unary_rpc_method_handler(
             _guarded(door, method, made[f"{name}Response"]),
-            request_deserializer=made[f"{name}Request"].FromString,
+            request_deserializer=_reader(made[f"{name}Request"]),
             response_serializer=lambda message: message.SerializeToString(),
         )
     handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
         _stream(door),
-        request_deserializer=made["ModelInferRequest"].FromString,
+        request_deserializer=_reader(made["ModelInferRequest"]),
         response_serializer=lambda message: message.SerializeToString(),
     )
     health = grpc.unary_unary_rpc_method_handler(
         _guarded(door, _health(door), made["HealthCheckResponse"]),
-        request_deserializer=made["HealthCheckRequest"].FromString,
+        request_deserializer=_reader(made["HealthCheckRequest"]),
         response_serializer=lambda message: message.SerializeToString(),
     )
     server.add_generic_rpc_handlers(
@@ -165,6 +165,25 @@ def _methods(door: FrontDoor) -> dict[str, Method]:
     }
 
 
+def _reader(make: Any) -> Callable[[bytes], Any]:
+    """Read messages; one that is none is no fault of ours, which gRPC itself would make of it."""
+    from google.protobuf.message import DecodeError
+
+    def read(data: bytes) -> Any:
+        try:
+            return make.FromString(data)
+        except DecodeError as e:
+            return ServerError(f"the message is no {make.DESCRIPTOR.name}: {e}")
+
+    return read
+
+
+def _readable(request: Any) -> Any:
+    if isinstance(request, ServerError):
+        raise request
+    return request
+
+
 def _guarded(door: FrontDoor, method: Method, make: Any) -> Method:
     """Turn data into a message, and errors into a status."""
     from google.protobuf import json_format
@@ -172,7 +191,7 @@ def _guarded(door: FrontDoor, method: Method, make: Any) -> Method:
 
     async def call(request: Any, context: Any) -> Any:
         try:
-            answer = await method(request, context)
+            answer = await method(_readable(request), context)
         except Exception as e:  # noqa: BLE001  (whoever asked is told)
             told = as_server_error(e)
             if told.fault is Fault.INTERNAL:
@@ -202,7 +221,7 @@ def _stream(door: FrontDoor) -> Callable[[Any, Any], AsyncIterator[Any]]:
 
     async def answer(request: Any, context: Any, caller: Caller) -> Any:
         try:
-            read = read_infer_message(request, door.limits)
+            read = read_infer_message(_readable(request), door.limits)
             response, _ = await door.service.infer(
                 request.model_name,
                 request.model_version,

@@ -8,7 +8,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +102,12 @@ async def running(
     async with contextlib.AsyncExitStack() as stack:
         if spans is not None:
             stack.push_async_callback(asyncio.to_thread, spans.close)
+        doors = _Doors()
+        stack.push_async_callback(doors.close)
         page = Page(door) if options.page else None
-        http = await _http(stack, options, options.http_port, RestApp(door, page))
-        grpc = await _grpc(stack, options, door)
-        metrics = await _http(stack, options, options.metrics_port, MetricsApp(door))
+        http = await _http(doors, options, options.http_port, RestApp(door, page))
+        grpc = await _grpc(doors, options, door)
+        metrics = await _http(doors, options, options.metrics_port, MetricsApp(door))
         await _load(options, loader, repository, door, say)
         if options.control is Control.POLL:
             poller = asyncio.ensure_future(_poll(loader, options.poll_s, say))
@@ -142,6 +144,20 @@ async def serve(options: Options, store: Store, say: Callable[[str], None]) -> N
                 await asyncio.wait_for(now.wait(), options.delay_s)
     finally:
         await asyncio.to_thread(store.close)
+
+
+class _Doors:
+    """Doors that are open. All close at once: none takes requests while another still ends."""
+
+    def __init__(self) -> None:
+        self.closing: list[Callable[[], Awaitable[object]]] = []
+
+    async def close(self) -> None:
+        """Take no more requests, and wait for those that run."""
+        ends = [close() for close in self.closing]
+        for found in await asyncio.gather(*ends, return_exceptions=True):
+            if isinstance(found, BaseException):
+                raise found
 
 
 async def _load(
@@ -181,10 +197,8 @@ async def _poll(loader: Loader, every_s: float, say: Callable[[str], None]) -> N
             say(f"the repository cannot be read: {e}")
 
 
-async def _http(
-    stack: contextlib.AsyncExitStack, options: Options, port: int | None, app: Any
-) -> int | None:
-    """Open a door for HTTP that closes with the stack."""
+async def _http(doors: "_Doors", options: Options, port: int | None, app: Any) -> int | None:
+    """Open a door for HTTP."""
     if port is None:
         return None
     uvicorn = _library("uvicorn")
@@ -213,7 +227,7 @@ async def _http(
         server.should_exit = True
         await task
 
-    stack.push_async_callback(close)
+    doors.closing.append(close)
     while not server.started and not task.done():
         await asyncio.sleep(0.005)
     if task.done():
@@ -222,7 +236,7 @@ async def _http(
     return found
 
 
-async def _grpc(stack: contextlib.AsyncExitStack, options: Options, door: FrontDoor) -> int | None:
+async def _grpc(doors: "_Doors", options: Options, door: FrontDoor) -> int | None:
     if options.grpc_port is None:
         return None
     _library("grpc")
@@ -233,7 +247,7 @@ async def _grpc(stack: contextlib.AsyncExitStack, options: Options, door: FrontD
         server, port = await start_grpc(door, f"{host}:{options.grpc_port}")
     except RuntimeError as e:
         raise ConfigError(f"gRPC: {e}; is port {options.grpc_port} taken?") from e
-    stack.push_async_callback(server.stop, options.exit_s)
+    doors.closing.append(lambda: server.stop(options.exit_s))
     return port
 
 

@@ -1,6 +1,6 @@
 """What lanes run, written down while somebody looks; while nobody does, it costs nothing."""
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from fusec.ir.frozen import dataclass
@@ -83,14 +83,14 @@ def _stay(
     calls: int,
     stopped: bool,
 ) -> Stay:
-    rows: Counter[str] = Counter()
+    rows: dict[str, int] = {}
     for request in requests:
-        rows[request.template] += request.rows
+        rows[request.template] = rows.get(request.template, 0) + request.rows
     return Stay(
         lane=lane,
         start_ns=start_ns,
         end_ns=end_ns,
-        rows=dict(rows),
+        rows=rows,
         model=requests[0].model,
         calls=calls,
         stopped=stopped,

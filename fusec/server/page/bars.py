@@ -3,11 +3,9 @@
 A bar lasts from the first of its launches to the last, and says how long each template ran.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fusec.ir.frozen import dataclass
 from fusec.runtime.serving.recording import Stay
 
 __all__ = ["Bar", "bars_of", "bars_to_json"]
@@ -15,21 +13,34 @@ __all__ = ["Bar", "bars_of", "bars_to_json"]
 _TEXT = 80
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """One or more launches of one lane."""
+    """One or more launches of one lane, one after the other."""
 
-    lane: int
-    start_ns: int
-    end_ns: int
-    launches: int
-    calls: int
-    stopped: int
-    """Launches that left before their last block."""
-    busy_ns: dict[str, int]
-    """Of each template."""
-    model: str
-    """Whose request was the first."""
+    __slots__ = (
+        "busy_ns", "calls", "end_ns", "lane", "launches", "model", "start_ns", "stopped",
+    )  # fmt: skip
+
+    def __init__(self, stay: Stay, now_ns: int) -> None:
+        """Take one; what still runs ran until now."""
+        end_ns = max(stay.start_ns, now_ns) if stay.end_ns is None else stay.end_ns
+        took, rows = end_ns - stay.start_ns, sum(stay.rows.values())
+        self.lane, self.start_ns, self.end_ns = stay.lane, stay.start_ns, end_ns
+        self.launches, self.calls = 1, stay.calls
+        self.stopped = int(stay.stopped)
+        """Launches that left before their last block."""
+        self.busy_ns = {name: took * n // rows for name, n in stay.rows.items()}
+        """Of each template."""
+        self.model = stay.model
+        """Whose request was the first."""
+
+    def join(self, bar: "Bar") -> None:
+        """Take what came after."""
+        self.end_ns = bar.end_ns
+        self.launches += bar.launches
+        self.calls += bar.calls
+        self.stopped += bar.stopped
+        for name, ns in bar.busy_ns.items():
+            self.busy_ns[name] = self.busy_ns.get(name, 0) + ns
 
 
 def bars_of(stays: Iterable[Stay], grain_ns: int, most: int, now_ns: int) -> list[Bar]:
@@ -41,7 +52,7 @@ def bars_of(stays: Iterable[Stay], grain_ns: int, most: int, now_ns: int) -> lis
         most: bars, but at least one for each lane; the grain is made coarser until it is kept.
         now_ns: until then ran what still runs.
     """
-    bars = [_bar(stay, now_ns) for stay in stays]
+    bars = [Bar(stay, now_ns) for stay in stays]
     lanes = len({bar.lane for bar in bars})
     bars = _joined(bars, grain_ns)
     while len(bars) > max(most, lanes):
@@ -76,43 +87,15 @@ def bars_to_json(bars: Sequence[Bar], origin_ns: int, models: Mapping[str, str])
     return {"templates": names, "rows": rows}
 
 
-def _bar(stay: Stay, now_ns: int) -> Bar:
-    end_ns = max(stay.start_ns, now_ns) if stay.end_ns is None else stay.end_ns
-    took, rows = end_ns - stay.start_ns, sum(stay.rows.values())
-    return Bar(
-        lane=stay.lane,
-        start_ns=stay.start_ns,
-        end_ns=end_ns,
-        launches=1,
-        calls=stay.calls,
-        stopped=int(stay.stopped),
-        busy_ns={name: took * n // rows for name, n in stay.rows.items()},
-        model=stay.model,
-    )
-
-
 def _joined(bars: Iterable[Bar], grain_ns: int) -> list[Bar]:
     done: list[Bar] = []
     last: dict[int, Bar] = {}
     for bar in bars:
         before = last.get(bar.lane)
         if before is not None and bar.end_ns - before.start_ns <= grain_ns:
-            last[bar.lane] = _both(before, bar)
+            before.join(bar)
             continue
         if before is not None:
             done.append(before)
         last[bar.lane] = bar
     return sorted([*done, *last.values()], key=lambda bar: (bar.end_ns, bar.lane))
-
-
-def _both(a: Bar, b: Bar) -> Bar:
-    return Bar(
-        lane=a.lane,
-        start_ns=a.start_ns,
-        end_ns=b.end_ns,
-        launches=a.launches + b.launches,
-        calls=a.calls + b.calls,
-        stopped=a.stopped + b.stopped,
-        busy_ns=dict(Counter(a.busy_ns) + Counter(b.busy_ns)),
-        model=a.model,
-    )

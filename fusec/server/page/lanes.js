@@ -38,7 +38,7 @@ function draw() {
     }
     stack(bar.parts.map(({ template, us }) => [colourOf(template), us]),
       x, wide, (bar.lane + 1) * row - gap / 2, tall / Math.max(1, bar.end - bar.start));
-    if (bar.stopped) {
+    if (bar.stopped && wide > 5) {
       pen.fillStyle = ink.ink;
       pen.fillRect(x + wide - 1.5, bar.lane * row + gap / 2, 1.5, tall);
     }

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fusec.ir.errors import KernelError, VerifyError
 from fusec.kernels.persistent import STATE_WORDS, Outcome
 from fusec.kernels.persistent.branches import branches_in
-from fusec.runtime.cuda.memory import DeviceMemory, HostMemory, Memory, download, upload
+from fusec.runtime.cuda.memory import DeviceMemory, HostMemory, Memory, download, fill, upload
 from fusec.runtime.cuda.module import Function, Launch
 from fusec.runtime.cuda.stream import Event, Stream, recorded
 from fusec.runtime.persistent.check import check_order
@@ -21,9 +21,8 @@ __all__ = ["Resident"]
 
 _ALIGN_BYTES = 256
 _STATE_BYTES = 8 * STATE_WORDS
-_REPORT_BYTES = _STATE_BYTES + 16
-"""The state, and what kernels report of bad data."""
-_FLAG_BYTES = 16
+_WORD_BYTES = 16
+"""Of a flag, and of what kernels report of bad data."""
 
 
 class Resident:
@@ -55,22 +54,19 @@ class Resident:
         check_order(program, len(branches_in(function.kernel).keys))
         self._stream, self._function, self._program = stream, function, program
         self._programs = max(1, min(programs, len(program.tasks)))
-        status = np.zeros(4, np.int32)
-        # The state and the report lie together: they are read back at once.
         arrays: Sequence[NDArray[Any]] = (
             *(program.table, program.tiles, program.tasks, program.waits),
             np.zeros(program.counters, np.int64),
-            np.concatenate(
-                [fresh_state(len(program.tasks), patience_polls), status.view(np.int64)]
-            ),
+            fresh_state(len(program.tasks), patience_polls),
         )
         self._offsets = np.cumsum([0, *(_aligned(array.nbytes) for array in arrays)]).tolist()
+        self._status = DeviceMemory(stream, _WORD_BYTES)
         self._memory = DeviceMemory(stream, self._offsets[-1])
         self._host: list[HostMemory] = []
         try:
             for array, offset in zip(arrays, self._offsets, strict=False):
-                upload(stream, self._memory, memoryview(array.reshape(-1).view(np.uint8)), offset)
-            for n_bytes in (_FLAG_BYTES, _REPORT_BYTES):
+                upload(stream, self._memory, array.reshape(-1).view(np.uint8).data, offset)
+            for n_bytes in (_WORD_BYTES, _STATE_BYTES + _WORD_BYTES):
                 self._host.append(HostMemory(stream.context, n_bytes))
         except BaseException:
             self.close()
@@ -95,17 +91,17 @@ class Resident:
         if self._stuck:
             raise VerifyError("a program is started again that got stuck")
         base = self._memory.address
-        table, tiles, tasks, waits, counters, state = (base + o for o in self._offsets[:6])
+        fill(self._stream, self._status)
         self._function.launch(
             self._stream,
             Launch(grid=(self._programs, 1, 1)),
-            [
-                *(table, tiles, tasks, waits, counters, state),
-                *(state + _STATE_BYTES, self._flag.address),
-            ],
+            [*(base + o for o in self._offsets[:6]), self._status, self._flag.address],
             [self._memory, self._flag, *uses],
         )
-        download(self._stream, self._report, self._memory, self._offsets[5])
+        download(
+            *(self._stream, self._report, self._memory, self._offsets[5]), n_bytes=_STATE_BYTES
+        )
+        download(self._stream, self._report, self._status, target_offset=_STATE_BYTES)
         self._event = recorded(self._stream)
 
     def retreat(self, wanted: bool = True) -> None:
@@ -144,8 +140,9 @@ class Resident:
 
     def close(self) -> None:
         """Free its memory behind what runs."""
-        for memory in (self._memory, *self._host):
-            memory.free()
+        blocks: list[DeviceMemory | HostMemory] = [self._memory, self._status, *self._host]
+        for block in blocks:
+            block.free()
 
 
 def _aligned(n_bytes: int) -> int:

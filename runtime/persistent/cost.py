@@ -49,8 +49,8 @@ class Rates:
     half_flops: float
     bytes: float
     poll_ns: float = 700.0
-    task_ns: float = 2_000.0
-    """Ticket, flag, words of the task and the signal."""
+    task_ns: float = 2_500.0
+    """Ticket, flag in the host's memory, words of the task and the signal."""
     launch_ns: float = 2_000.0
     """From the end of a kernel to the beginning of the next, in a graph."""
 

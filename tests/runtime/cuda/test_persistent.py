@@ -73,7 +73,7 @@ class World:
             self.buffers[slot] = DeviceMemory(self.stream, max(16, n_bytes))
             if slot in arrays and n_bytes:
                 flat = np.ascontiguousarray(arrays[slot]).reshape(-1)
-                upload(self.stream, self.buffers[slot], memoryview(flat.view(np.uint8)))
+                upload(self.stream, self.buffers[slot], flat.view(np.uint8).data)
         given = {slot: memory.address for slot, memory in self.buffers.items()}
         entry = Entry(plan=plan, addresses=addresses_of(plan, self.arena.address, given))
         self.program = assemble([entry], self.branches)
@@ -183,5 +183,9 @@ def test_bad_data_is_an_error() -> None:
     resident.start(world.uses())
     with pytest.raises(KernelError, match="an index is out of range"):
         resident.outcome()
+    host = np.zeros_like(ids)
+    upload(world.stream, world.buffers[world.plan.lowered.inputs[0]], host.view(np.uint8).data)
+    resident.start(world.uses())
+    assert resident.outcome() is Outcome.DONE
     resident.close()
     world.close()

@@ -28,6 +28,9 @@ TABLE_BYTES = GROUP_ROWS * 8 + 64
 SCRATCH_BYTES = TABLE_BYTES + GROUP_ROWS * 64 * 4
 """The table, and sums of a panel that is cut at the last column."""
 
+_KERNELS = {"float32": "gemm_f32", "bfloat16": "gemm_bf16", "float16": "gemm_f16"}
+"""By how B is stored; of the last there are only those for cards."""
+
 _SECOND_GFLOP = 110
 """What one thread does in a second, about: only for the size of tasks."""
 
@@ -52,7 +55,7 @@ def encode(stage: Stage, buffers: Sequence[Buffer]) -> Encoded:
     point = point_words(stage)
     rows = [a, *stage.writes, *_epilogue(stage)]
     return Encoded(
-        kernel="gemm_bf16" if b.dtype == "bfloat16" else "gemm_f32",
+        kernel=_KERNELS[b.dtype],
         words=(
             *view_words(a)[:3],
             *view_words(b)[:2],

@@ -124,7 +124,7 @@ def _gemm(v: _Views) -> None:
     _need(nr % 16 == 0, "panel width")
     _vector(b, -(-n // nr) * nr * k, "packed weight")
     _need(a.shape == (c.shape[0], k) and c.shape[1] == n and a.unit, "A and C")
-    _need(v.stage.reads[1].dtype in ("float32", "bfloat16"), "dtype of B")
+    _need(v.stage.reads[1].dtype in ("float32", "bfloat16", "float16"), "dtype of B")
     for view in bias:
         _vector(view, n, "bias")
 

@@ -1,23 +1,24 @@
 """The plan: many models compiled together, run in any subset, edited while they run."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from fusec.answers import FAULTS, failed, named
 from fusec.artifact import write_plan
-from fusec.artifact.atomic import replacing
 from fusec.ir.device import DeviceCode
 from fusec.ir.errors import ConfigError, FusecError, GuardBroken, KernelError, UnsupportedError
 from fusec.ir.plan import Executor, Member, PlanData, WeightStorage
 from fusec.ir.records import Json
 from fusec.lowering import Stages, plain_layouts
 from fusec.registry import Registry
-from fusec.running import build_kernels, runner
+from fusec.running import build_kernels, cuda_runner, opened, read_executor, runner
 from fusec.runtime.arrays import Array
 from fusec.runtime.calls import Calls
+from fusec.runtime.cuda.settings import CudaSettings
 from fusec.runtime.native import Planned, ThroughNative, WholeRequests
 from fusec.runtime.request import Request, Target, read_request
 from fusec.runtime.weights import repacked
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan"]
 
-_FAULTS = (RuntimeError, LookupError, TypeError, ValueError, ArithmeticError)
-"""What torch's operators raise."""
-
 
 class Plan:
     """Models compiled together.
@@ -43,20 +41,31 @@ class Plan:
     """
 
     def __init__(
-        self, data: PlanData, profile: Json = None, device: Sequence[DeviceCode] = ()
+        self,
+        data: PlanData,
+        profile: Json = None,
+        device: Sequence[DeviceCode] = (),
+        cuda: CudaSettings | None = None,
     ) -> None:
         """Make a plan from data; users call `fusec.compile` or `fusec.load`."""
         self._profile = profile
         self._device = {code.target: code for code in device}
-        self._stages = Stages(data.weight_storage)
-        native = data.executor is Executor.CPU
+        cards = Stages(data.weight_storage, card=True)
+        on_card = data.executor is Executor.CUDA
+        self._stages = cards if on_card else Stages(data.weight_storage)
+        self._card_stages = cards
+        packs = data.executor.packs
         # Rounded weights are the plan's: models that join while PyTorch runs it get them, too.
-        packed = native or data.weight_storage is not None
+        packed = packs or data.weight_storage is not None
         self._layouts = self._stages.layouts if packed else plain_layouts
-        self._runner = runner(data.executor, data.threads, self._stages)
+        self._runner = (
+            cuda_runner(self._stages, cuda, lambda: tuple(self._device.values()))
+            if on_card
+            else runner(data.executor, data.threads, self._stages)
+        )
         self._calls = Calls()
         self._known: Twins | None = None
-        self._registry = Registry(repacked(data, self._layouts) if native else data)
+        self._registry = Registry(repacked(data, self._layouts) if packs else data)
 
     def run(self, requests: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Run any subset of the models, each on any number of rows.
@@ -76,7 +85,7 @@ class Plan:
         try:
             known = self._calls.answer(requests, version)
         except KernelError as e:
-            raise _failed(list(requests), e) from e
+            raise failed(list(requests), e) from e
         return self._run(requests, version) if known is None else known
 
     def _run(self, requests: Mapping[str, Any], version: int) -> dict[str, dict[str, Any]]:
@@ -88,7 +97,7 @@ class Plan:
         answers, planned = self._answers(read)
         if planned is not None:
             self._calls.remember(read, planned, version)
-        return _named(read, answers)
+        return named(read, answers)
 
     def add(
         self,
@@ -155,8 +164,7 @@ class Plan:
     def warm(self, progress: Callable[[str, int, int], None] | None = None) -> None:
         """Have all native code ready that this plan needs; else its first run builds what lacks.
 
-        Code stays in a cache of the user's, for later processes too. Nothing to do with PyTorch's
-        executors.
+        Code stays in a cache of the user's, for later processes too. With "cuda" it opens the card.
 
         Args:
             progress: told a library's name, how many are built by then, and how many are to be.
@@ -164,8 +172,26 @@ class Plan:
         Raises:
             KernelError: code does not build.
         """
+        templates = self._registry.data().templates.values()
         if self.executor is Executor.CPU:
-            build_kernels(self._registry.data().templates.values(), self._stages, progress)
+            build_kernels(templates, self._stages, progress)
+        else:
+            opened(self._runner, filter(self._stages.has, templates))
+
+    def to(self, executor: str, cuda: CudaSettings | None = None) -> "Plan":
+        """Give the same models in a plan of their own that runs in another way.
+
+        Args:
+            executor: as for `fusec.compile`.
+            cuda: how it runs on a card, with "cuda" only; the card is opened at once.
+
+        Raises:
+            ConfigError: no such executor or card. UnsupportedError: no card or driver is here.
+        """
+        data = replace(self._registry.data(), executor=read_executor(executor))
+        made = Plan(data, self._profile, tuple(self._device.values()), cuda)
+        opened(made._runner)
+        return made
 
     def profile(self, *, seconds: float = 0.5, preempt_ms: float | None = 10.0) -> "Profile":
         """Measure on this machine what stages and blocks take; `save` stores it with the plan.
@@ -222,7 +248,7 @@ class Plan:
         """
         from fusec.targets import compile_for
 
-        code = compile_for(target, self._registry.data(), self._stages, progress)
+        code = compile_for(target, self._registry.data(), self._card_stages, progress)
         self._device = {**self._device, code.target: code}
         return self.targets()[code.target]
 
@@ -230,7 +256,7 @@ class Plan:
         """Say what was compiled for each target, and which stages have no kernel there."""
         from fusec.targets import target_infos
 
-        return target_infos(self._device.values(), self._registry.data(), self._stages)
+        return target_infos(self._device.values(), self._registry.data(), self._card_stages)
 
     def trace(
         self, requests: Mapping[str, Any], path: str | os.PathLike[str]
@@ -246,17 +272,11 @@ class Plan:
             ConfigError: there is no such folder, or `path` is not a regular file; nothing ran.
             ArtifactError: writing failed.
         """
-        from fusec.runtime.trace import chrome_trace
+        from fusec.tracing import run_traced
 
         runner = self._need_native("trace")
         read = [read_request(self._registry.target(n), given) for n, given in requests.items()]
-        with replacing(path) as file:
-            try:
-                traced = runner.trace(read)
-            except (*_FAULTS, KernelError) as e:
-                raise _failed(list(requests), e) from e
-            file.write(json.dumps(chrome_trace(traced.events, traced.stage_names)).encode())
-        return _named(read, traced.answers)
+        return run_traced(runner, read, path)
 
     def explain(self) -> "Explanation":
         """Say what was grouped, why near-twins were not, and how each group runs."""
@@ -264,7 +284,7 @@ class Plan:
         from fusec.how import how_merged, how_native
 
         data = self._registry.data()
-        if data.executor is Executor.CPU:
+        if data.executor.packs:
             return explain(data, natives=how_native(data, self._stages))
         return explain(data, merges=how_merged(data) if data.executor is Executor.MERGED else None)
 
@@ -362,11 +382,11 @@ class Plan:
             if isinstance(self._runner, ThroughNative):
                 return self._runner.answer(requests)
             return self._runner.run(requests), None
-        except (*_FAULTS, KernelError) as e:
-            raise _failed([r.target.name for r in requests], e) from e
+        except (*FAULTS, KernelError) as e:
+            raise failed([r.target.name for r in requests], e) from e
 
     def _need_native(self, what: str) -> ThroughNative:
-        if not isinstance(self._runner, ThroughNative):
+        if not isinstance(self._runner, ThroughNative) or self.executor is not Executor.CPU:
             raise UnsupportedError(
                 f"only the native executor can {what}; this plan runs {self.executor}, load it "
                 'with executor="cpu" (`--executor cpu` on the command line)'
@@ -378,23 +398,3 @@ class Plan:
         self._calls.clear()
         if isinstance(self._runner, ThroughNative):
             self._runner.executor.forget(gone.choices)
-
-
-def _named(
-    requests: Sequence[Request], answers: Sequence[tuple[Array, ...]]
-) -> dict[str, dict[str, Any]]:
-    return {
-        request.target.name: dict(zip(request.target.member.output_names, answer, strict=True))
-        for request, answer in zip(requests, answers, strict=True)
-    }
-
-
-def _failed(names: list[str], error: Exception) -> KernelError:
-    who = ", ".join(names[:5]) + (f", ... ({len(names)} models)" if len(names) > 5 else "")
-    text = str(error).strip().partition("\n")[0]
-    if isinstance(error, KernelError):
-        return KernelError(f"running {who} fails: {text}")
-    return KernelError(
-        f"running {who} fails: {type(error).__name__}: {text}; the shapes fit, so look at the "
-        "values (an index out of range?) or at the memory that is left"
-    )

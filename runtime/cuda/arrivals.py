@@ -3,8 +3,7 @@
 from collections import deque
 from collections.abc import Iterable
 
-from fusec.runtime.cuda.context import Context
-from fusec.runtime.cuda.stream import Event, Stream
+from fusec.runtime.cuda.stream import Event, Stream, recorded
 
 __all__ = ["Arrivals"]
 
@@ -12,15 +11,18 @@ __all__ = ["Arrivals"]
 class Arrivals:
     """What a copy stream brings, in order."""
 
-    def __init__(self, context: Context, copies: Stream) -> None:
+    def __init__(self, copies: Stream) -> None:
         """Expect nothing yet."""
-        self._context, self._copies = context, copies
+        self._copies = copies
         self._coming: deque[tuple[Event, frozenset[int]]] = deque()
 
     def note(self, pages: Iterable[int]) -> None:
-        """Note pages whose copies have just been enqueued."""
-        event = Event(self._context)
-        event.record(self._copies)
+        """Note pages whose copies have just been enqueued.
+
+        Raises:
+            KernelError: the driver refuses; nothing is noted.
+        """
+        event = recorded(self._copies)
         self._coming.append((event, frozenset(pages)))
 
     def any(self, pages: Iterable[int]) -> bool:

@@ -1,6 +1,7 @@
 """A card with all that runs share: kernels, weights, lanes."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from fusec.ir.device import DeviceCode
 from fusec.kernels.cuda.compile import compile_jobs
@@ -43,16 +44,17 @@ class Card:
         budget = settings.memory_budget
         if budget is None:
             budget = int(context.free_memory_bytes() * _WEIGHTS_SHARE)
-        self._copies = Stream(context)
-        self.weights = WeightStore(context, self._copies, budget, counters)
         self.multiprocessors = context.properties.multiprocessors
-        urgencies = settings.urgencies or (0,) * settings.lanes
-        self.lanes = Lanes(
-            [
-                Lane(i, context, Stream(context, urgency=urgency), self._recordings)
-                for i, urgency in enumerate(urgencies)
-            ]
-        )
+        with ExitStack() as undo:
+            self._copies = Stream(context)
+            undo.callback(self._copies.close)
+            self.weights = WeightStore(self._copies, budget, counters)
+            made = []
+            for index, urgency in enumerate(settings.urgencies or (0,) * settings.lanes):
+                made.append(self._lane(index, urgency))
+                undo.callback(made[-1].close)
+            undo.pop_all()
+        self.lanes = Lanes(made)
 
     def stats(self) -> CudaStats:
         """Give what was counted by now."""
@@ -67,6 +69,14 @@ class Card:
         self._copies.close()
         self.kernels.close()
         self.context.close()
+
+    def _lane(self, index: int, urgency: int) -> Lane:
+        stream = Stream(self.context, urgency=urgency)
+        try:
+            return Lane(index, stream, self._recordings)
+        except BaseException:
+            stream.close()
+            raise
 
     def _recordings(self, stream: Stream, status: DeviceMemory) -> Recordings:
         return Recordings(

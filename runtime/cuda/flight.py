@@ -23,7 +23,7 @@ from fusec.runtime.cuda.ports import put_inputs, taken_outputs
 from fusec.runtime.cuda.program import HostStage, Segment
 from fusec.runtime.cuda.recording import Recording
 from fusec.runtime.cuda.sheet import fill_launch, filled
-from fusec.runtime.cuda.stream import Event
+from fusec.runtime.cuda.stream import recorded
 from fusec.runtime.cuda.weights import Rolling
 from fusec.runtime.tile.call import STATUS_TEXTS
 from fusec.runtime.tile.externs import RunExtern
@@ -67,8 +67,7 @@ class Flight:
         self._error: BaseException | None = None
         try:
             self._outbox = self._enqueue(inputs)
-            self._event = Event(lane.context)
-            self._event.record(lane.stream)
+            self._event = recorded(lane.stream)
         except BaseException:
             lane.recover()
             card.lanes.give(lane)

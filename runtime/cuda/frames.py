@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fusec.ir.frozen import dataclass
-from fusec.runtime.cuda.context import Context
 from fusec.runtime.cuda.memory import DeviceMemory, HostMemory, upload
 from fusec.runtime.cuda.stream import Stream
 
@@ -24,14 +23,13 @@ class PagedOut:
 class Frames:
     """Pages by number. For one thread at a time."""
 
-    def __init__(self, context: Context, copies: Stream) -> None:
+    def __init__(self, copies: Stream) -> None:
         """Have no pages.
 
         Args:
-            context: of the card.
             copies: stream that uploads and frees.
         """
-        self._context, self._copies = context, copies
+        self._copies = copies
         self._pages: list[PagedOut | None] = []
         self._hosts: dict[int, HostMemory] = {}
         self._devices: dict[int, DeviceMemory] = {}
@@ -74,18 +72,19 @@ class Frames:
 
     def evict(self, page: int) -> None:
         """Free a page on the card behind all work that uses it."""
-        device = self._devices.pop(page)
+        device = self._devices[page]
+        device.free()
+        del self._devices[page]
         self.addresses[page] = 0
         self.n_bytes -= device.n_bytes
-        device.free()
 
     def forget(self, page: int) -> None:
         """Free a page for good."""
         if page in self._devices:
             self.evict(page)
-        host = self._hosts.pop(page, None)
-        if host is not None:
-            host.free()
+        if page in self._hosts:
+            self._hosts[page].free()
+            del self._hosts[page]
         self._pages[page] = None
 
     def close(self) -> None:
@@ -98,7 +97,7 @@ class Frames:
         if host is None:
             paged = self._pages[page]
             assert paged is not None
-            host = HostMemory(self._context, paged.n_bytes)
+            host = HostMemory(self._copies.context, paged.n_bytes)
             target = host.window()
             for offset, data in paged.parts:
                 target[offset : offset + data.nbytes] = np.frombuffer(data, dtype=np.uint8)

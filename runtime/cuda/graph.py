@@ -15,7 +15,7 @@ from ctypes import byref, c_void_p
 
 from fusec.ir.errors import FusecError, VerifyError
 from fusec.runtime.cuda.context import Context
-from fusec.runtime.cuda.stream import Event, Stream, Used
+from fusec.runtime.cuda.stream import Event, Stream, Used, recorded
 
 __all__ = ["Capture", "Graph", "capture"]
 
@@ -157,12 +157,7 @@ class Graph:
         if self._handle is None:
             return
         self._context.refuse_in_capture("a graph is destroyed")
-        events = []
-        for stream in self._users:
-            if not stream.closed:
-                event = Event(self._context)
-                event.record(stream)
-                events.append(event.handle)
+        events = [recorded(stream).handle for stream in self._users if not stream.closed]
         handle, self._handle = self._handle, None
         kept, self._kept = self._kept, []
         for used in kept:

@@ -151,7 +151,12 @@ class KernelStore:
         self._compiled(made)
 
     def _function(self, kernel: DeviceKernel, code: bytes) -> Function:
-        return Module(self._context, code).function(kernel)
+        module = Module(self._context, code)
+        try:
+            return module.function(kernel)
+        except BaseException:
+            module.close()
+            raise
 
     def _enter(self, key: _Key, function: Function) -> None:
         self._ready[key] = Ready(function, blocks_per_multiprocessor(function.kernel, self.card))

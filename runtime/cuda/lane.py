@@ -39,9 +39,9 @@ class Pinned:
 
     def close(self) -> None:
         """Free it once copies are done."""
-        memory, self._memory = self._memory, None
-        if memory is not None:
-            memory.free()
+        if self._memory is not None:
+            self._memory.free()
+            self._memory = None
 
 
 class Lane:
@@ -50,7 +50,6 @@ class Lane:
     def __init__(
         self,
         index: int,
-        context: Context,
         stream: Stream,
         recordings: Callable[[Stream, DeviceMemory], Recordings],
     ) -> None:
@@ -58,15 +57,14 @@ class Lane:
 
         Args:
             index: of the lane.
-            context: of the card.
             stream: its own.
             recordings: makes those of a stream, with a status word.
         """
-        self.index, self.context, self.stream = index, context, stream
+        self.index, self.context, self.stream = index, stream.context, stream
         self.status = DeviceMemory(stream, STATUS_BYTES)
         self.recordings = recordings(stream, self.status)
-        self.inbox, self.outbox, self.tables = (Pinned(context) for _ in range(3))
-        self.scratch = Pinned(context)
+        self.inbox, self.outbox, self.tables = (Pinned(stream.context) for _ in range(3))
+        self.scratch = Pinned(stream.context)
         self._memory: DeviceMemory | None = None
 
     def memory(self, n_bytes: int, make_room: Callable[[], int]) -> DeviceMemory:
@@ -83,8 +81,8 @@ class Lane:
         if memory is not None and memory.n_bytes >= n_bytes:
             return memory
         if memory is not None:
-            self._memory = None
             memory.free()
+            self._memory = None
         wanted = n_bytes + n_bytes // 4 if memory is not None else n_bytes
         self._memory = self._allocate(wanted, n_bytes, make_room)
         return self._memory

@@ -12,7 +12,7 @@ import numpy as np
 
 from fusec.ir.errors import VerifyError
 from fusec.runtime.cuda.context import Context
-from fusec.runtime.cuda.stream import Event, Stream
+from fusec.runtime.cuda.stream import Stream, recorded
 
 __all__ = ["DeviceMemory", "HostMemory", "Memory", "copy", "download", "fill", "upload"]
 
@@ -84,10 +84,11 @@ class DeviceMemory:
             raise VerifyError(f"memory is freed that {self._holders} graphs hold")
         for user in self._users:
             if not user.closed:
-                event = Event(context)
-                event.record(user)
-                self._home.wait(event)
-                event.close()
+                event = recorded(user)
+                try:
+                    self._home.wait(event)
+                finally:
+                    event.close()
         address, self._address = self._address, None
         self._users.clear()
         context.call("cuMemFreeAsync", address, self._home.handle)
@@ -167,12 +168,7 @@ class HostMemory:
         if self._looked_at() is not None:
             self._view = self._look()
             raise VerifyError("host memory is freed that arrays look at")
-        events = []
-        for user in self._users:
-            if not user.closed:
-                event = Event(self._context)
-                event.record(user)
-                events.append(event.handle)
+        events = [recorded(user).handle for user in self._users if not user.closed]
         address, self._address = self._address, None
         self._users.clear()
         self._context.retire(tuple(events), lambda: self._context.call("cuMemFreeHost", address))

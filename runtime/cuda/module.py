@@ -224,11 +224,16 @@ def load_kernels(context: Context, device: DeviceCode) -> dict[tuple[str, object
             f"{device.target}; compile it with --target cuda:sm_{major}{minor}"
         )
     modules: dict[str, Module] = {}
-    for key, code in device.codes.items():
-        if code_hash(code) != key:
-            raise ArtifactError(f"device code {key[:16]} is damaged; compile the plan again")
-        modules[key] = Module(context, code)
-    return {(k.name, k.constants): modules[k.code].function(k) for k in device.kernels}
+    try:
+        for key, code in device.codes.items():
+            if code_hash(code) != key:
+                raise ArtifactError(f"device code {key[:16]} is damaged; compile the plan again")
+            modules[key] = Module(context, code)
+        return {(k.name, k.constants): modules[k.code].function(k) for k in device.kernels}
+    except BaseException:
+        for module in modules.values():
+            module.close()
+        raise
 
 
 def _attributes(launch: Launch) -> list[_Attribute]:

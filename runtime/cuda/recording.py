@@ -205,9 +205,8 @@ class Recordings:
 
     def close(self) -> None:
         """Free all."""
-        while self._kept:
-            self._kept.popitem()[0].close()
-        self._known.clear()
+        for recording in list(self._kept):
+            self._drop(recording)
 
     def _find(self, segment: Segment) -> Recording | None:
         launches = segment.launches
@@ -249,9 +248,9 @@ class Recordings:
         return made
 
     def _drop(self, recording: Recording) -> None:
-        del self._kept[recording]
         self._known = {s: r for s, r in self._known.items() if r is not recording}
         recording.close()
+        del self._kept[recording]
 
 
 def _room(count: int) -> int:

@@ -7,7 +7,7 @@ from typing import Protocol
 from fusec.ir.errors import VerifyError
 from fusec.runtime.cuda.context import Context
 
-__all__ = ["Event", "Keeper", "Stream", "Used"]
+__all__ = ["Event", "Keeper", "Stream", "Used", "recorded"]
 
 _NON_BLOCKING = 1
 _NO_TIMING = 2
@@ -179,3 +179,18 @@ class Event:
             return
         handle, self._handle = self._handle, None
         self.context.call("cuEventDestroy_v2", handle)
+
+
+def recorded(stream: Stream) -> Event:
+    """Give an event behind all work that a stream has by now.
+
+    Raises:
+        KernelError: the driver refuses; no event is left.
+    """
+    event = Event(stream.context)
+    try:
+        event.record(stream)
+    except BaseException:
+        event.close()
+        raise
+    return event

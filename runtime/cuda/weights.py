@@ -21,7 +21,6 @@ import numpy as np
 
 from fusec.ir.plan import Blob
 from fusec.runtime.cuda.arrivals import Arrivals
-from fusec.runtime.cuda.context import Context
 from fusec.runtime.cuda.frames import Frames, PagedOut
 from fusec.runtime.cuda.library import OutOfDeviceMemory
 from fusec.runtime.cuda.pages import (
@@ -78,13 +77,10 @@ class Rolling:
 class WeightStore:
     """Weights of members on one card. Safe from many threads."""
 
-    def __init__(
-        self, context: Context, copies: Stream, budget_bytes: int, counters: Counters
-    ) -> None:
+    def __init__(self, copies: Stream, budget_bytes: int, counters: Counters) -> None:
         """Put nothing there yet.
 
         Args:
-            context: of the card.
             copies: stream that weights come in.
             budget_bytes: for all of them.
             counters: of uploads and evictions.
@@ -95,8 +91,8 @@ class WeightStore:
         self._page_of = np.empty(0, dtype=np.int64)
         self._offset_of = np.empty(0, dtype=np.int64)
         self._members: weakref.WeakKeyDictionary[Choice, np.ndarray] = weakref.WeakKeyDictionary()
-        self._frames = Frames(context, copies)
-        self._arrivals = Arrivals(context, copies)
+        self._frames = Frames(copies)
+        self._arrivals = Arrivals(copies)
         self._owners: dict[int, int] = {}
         """Page -> how many members, as runs know them, have weights there."""
         self._keys: dict[int, tuple[str, ...]] = {}
@@ -347,7 +343,15 @@ class WeightStore:
                 came.append(page)
         finally:
             if came:
-                self._arrivals.note(came)
+                self._note(came)
+
+    def _note(self, pages: Sequence[int]) -> None:
+        try:
+            self._arrivals.note(pages)
+        except BaseException:
+            for page in pages:  # else runs would take them for arrived
+                self._evict(page)
+            raise
 
     def _upload(self, page: int) -> None:
         self._counters.add("uploaded_bytes", self._frames.upload(page))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import random
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -73,6 +74,8 @@ class _Queue:
     ops: list[Op | tuple[int, int]] = field(default_factory=list)
     """What to do, or (stream, how many ops of it) to wait for."""
     done: int = 0
+    busy: bool = False
+    """Something of it runs, or waits for another stream."""
 
 
 class ComputingCard(FakeLibrary):
@@ -88,6 +91,7 @@ class ComputingCard(FakeLibrary):
     ) -> None:
         self.failing_call: tuple[str, int] | None = None
         """Function, and how many of its calls from now on are good until one fails."""
+        self._lock = threading.RLock()
         super().__init__(memory_bytes=memory_bytes, capability=capability)
         self._multiprocessors = multiprocessors
         self._random = random.Random(seed)
@@ -106,14 +110,27 @@ class ComputingCard(FakeLibrary):
         plain = super()._wrapped(name)
 
         def function(*arguments: Any) -> int:
+            with self._lock:  # neither this nor the interpreter is for several threads
+                return called(*arguments)
+
+        def called(*arguments: Any) -> int:
             if self.failing_call is not None and self.failing_call[0] == name:
                 left = self.failing_call[1]
                 self.failing_call = None if left == 0 else (name, left - 1)
+                if left == 0 and name == "cuStreamEndCapture":
+                    self._break_capture(arguments[0])
                 if left == 0:
                     return OUT_OF_MEMORY if "Alloc" in name else _BROKEN
             return plain(*arguments)
 
         return function
+
+    def _break_capture(self, stream: int) -> None:
+        """End a capture that gives no graph, as the driver does."""
+        for one in self.streams.values():
+            if one.captured_by == stream:
+                one.captured_by = None
+        del self.captures[stream], self._capturing[stream]
 
     # Devices
 
@@ -186,17 +203,29 @@ class ComputingCard(FakeLibrary):
         """Run a stream up to a place; others get on a little meanwhile, or not."""
         queue = self._queues[stream]
         while queue.done < count:
+            assert not queue.busy, "streams wait for each other"
             if self._random.random() < 0.2:
-                other = self._random.choice(list(self._queues))
-                if other != stream and self._queues[other].done < len(self._queues[other].ops):
+                free = [q for q in self._queues if q != stream and self._can_go_on(q)]
+                if free:
+                    other = self._random.choice(free)
                     self._run(other, self._queues[other].done + 1)
                     continue
             op = queue.ops[queue.done]
-            queue.done += 1
+            queue.busy = True
             if isinstance(op, tuple):
                 self._run(*op)
             else:
                 op()
+            queue.busy = False
+            queue.done += 1
+
+    def _can_go_on(self, stream: int) -> bool:
+        """Tell whether a stream's next work waits for nobody."""
+        queue = self._queues[stream]
+        if queue.busy or queue.done == len(queue.ops):
+            return False
+        op = queue.ops[queue.done]
+        return not isinstance(op, tuple) or self._queues[op[0]].done >= op[1]
 
     # Memory
 

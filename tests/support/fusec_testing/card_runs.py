@@ -71,6 +71,7 @@ class OnCard:
         if self.fake is not None:
             assert self.fake.faults == []
             assert self.fake.kinds() == []
+            assert self.fake.events == {}
 
 
 def on_card(

@@ -6,7 +6,10 @@ that begin in one launch are one execution, whatever runs beside them; its batch
 
 from asyncio import CancelledError
 from collections import Counter
+from collections.abc import Sequence
 from enum import StrEnum
+from operator import add
+from typing import TypeAlias
 
 from fusec.ir.errors import ConfigError, Rejected
 from fusec.ir.frozen import dataclass
@@ -58,20 +61,12 @@ _SIZES = 256
 _OPEN = 16
 """Executions of which more answers may come: those of each lane, and of what was interrupted."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Execution:
-    """What is known of one by now."""
-
-    rows: int
-    size: int
-    """What it is counted under: its rows, or 0 where there are too many sizes."""
-    parts_ns: tuple[int, ...]
-    """Of the slowest of its requests, by `_COMPUTE`."""
+Batches: TypeAlias = dict[int, list[int]]
+"""By size, or 0 for those beyond that many sizes: how many executions, and times by `_COMPUTE`."""
 
 
 class Statistics:
-    """Counters of one version of a model."""
+    """Counters of one version of a model. Plain numbers: each request touches all of them."""
 
     def __init__(self) -> None:
         """Begin at zero."""
@@ -82,11 +77,12 @@ class Statistics:
         self.executions = 0
         self.last_ms = 0
         """When the last request was answered; 0: never."""
-        self.counts: Counter[Phase] = Counter()
-        self.ns: Counter[Phase] = Counter()
         self.failures: Counter[Reason] = Counter()
-        self.batches: dict[int, Counter[str]] = {}
-        self._open: dict[object, _Execution] = {}
+        self._answers = self._failed_ns = 0
+        self._input_ns = self._queue_ns = self._infer_ns = self._output_ns = 0
+        self._batches: Batches = {}
+        self._open: dict[object, list[int]] = {}
+        """By launch: rows, and times of the slowest request, by `_COMPUTE`."""
 
     def answered(self, rows: int, times: Times, at_ms: int, launch: object | None = None) -> None:
         """Count an answer.
@@ -96,66 +92,90 @@ class Statistics:
             times: that it took.
             at_ms: when it was there.
             launch: whoever has the same one ran together; None: it ran alone.
+
+        Cost: 1 us.
         """
+        took_in, took, took_out = times.input_ns, times.infer_ns, times.output_ns
+        self._answers += 1
         self.inferences += rows
         self.last_ms = at_ms
-        parts = (times.input_ns, times.infer_ns, times.output_ns)
-        spent = ((Phase.SUCCESS, times.total_ns), (Phase.QUEUE, times.queue_ns))
-        for phase, took in (*spent, *zip(_COMPUTE, parts, strict=True)):
-            self.counts[phase] += 1
-            self.ns[phase] += took
-        self._executed(rows, parts, launch)
+        self._input_ns += took_in
+        self._queue_ns += times.queue_ns
+        self._infer_ns += took
+        self._output_ns += took_out
+        known = None if launch is None else self._open.get(launch)
+        if known is not None:
+            known[0] += rows
+            known[1:] = max(known[1], took_in), max(known[2], took), max(known[3], took_out)
+            return
+        self.executions += 1
+        if launch is None:
+            _enter(self._batches, [rows, took_in, took, took_out])
+            return
+        self._open[launch] = [rows, took_in, took, took_out]
+        if len(self._open) > _OPEN:
+            _enter(self._batches, self._open.pop(next(iter(self._open))))
 
     def failed(self, reason: Reason, took_ns: int) -> None:
         """Count a request that was not answered."""
         self.failures[reason] += 1
-        self.counts[Phase.FAIL] += 1
-        self.ns[Phase.FAIL] += took_ns
+        self._failed_ns += took_ns
+
+    @property
+    def counts(self) -> dict[Phase, int]:
+        """Requests, by what they spent time on."""
+        every = dict.fromkeys((Phase.SUCCESS, Phase.QUEUE, *_COMPUTE), self._answers)
+        return {**dict.fromkeys(Phase, 0), **every, Phase.FAIL: self.failures.total()}
+
+    @property
+    def ns(self) -> dict[Phase, int]:
+        """What they spent, in all."""
+        parts = {
+            Phase.QUEUE: self._queue_ns,
+            Phase.COMPUTE_INPUT: self._input_ns,
+            Phase.COMPUTE_INFER: self._infer_ns,
+            Phase.COMPUTE_OUTPUT: self._output_ns,
+        }
+        known = {**parts, Phase.SUCCESS: sum(parts.values()), Phase.FAIL: self._failed_ns}
+        return {**dict.fromkeys(Phase, 0), **known}
+
+    @property
+    def batches(self) -> Batches:
+        """Executions by size."""
+        found = {size: list(row) for size, row in self._batches.items()}
+        for execution in self._open.values():
+            _enter(found, execution)
+        return found
 
     def to_json(self) -> dict[str, object]:
         """Give the figures as the statistics extension has them."""
+        counts, ns = self.counts, self.ns
         return {
             "last_inference": self.last_ms,
             "inference_count": self.inferences,
             "execution_count": self.executions,
-            "inference_stats": {
-                str(phase): {"count": self.counts[phase], "ns": self.ns[phase]} for phase in Phase
-            },
+            "inference_stats": {str(p): {"count": counts[p], "ns": ns[p]} for p in Phase},
             "response_stats": {},
             "batch_stats": [
                 {
                     "batch_size": size,
-                    **{str(p): {"count": batch["count"], "ns": batch[p]} for p in _COMPUTE},
+                    **{
+                        str(phase): {"count": count, "ns": took_ns}
+                        for phase, took_ns in zip(_COMPUTE, times_ns, strict=True)
+                    },
                 }
-                for size, batch in sorted(self.batches.items())
+                for size, (count, *times_ns) in sorted(self.batches.items())
             ],
             "memory_usage": [],
         }
 
-    def _executed(self, rows: int, parts_ns: tuple[int, ...], launch: object | None) -> None:
-        """Count an execution, or make the one of the same launch larger."""
-        before = None if launch is None else self._open.pop(launch, None)
-        if before is None:
-            self.executions += 1
-        else:
-            self._count(before, -1)
-            rows += before.rows
-            parts_ns = tuple(map(max, parts_ns, before.parts_ns))
-        size = rows if rows in self.batches or len(self.batches) < _SIZES else 0
-        execution = _Execution(rows, size, parts_ns)
-        self._count(execution, 1)
-        if launch is not None:
-            self._open[launch] = execution
-            if len(self._open) > _OPEN:
-                del self._open[next(iter(self._open))]
 
-    def _count(self, execution: _Execution, sign: int) -> None:
-        batch = self.batches.setdefault(execution.size, Counter())
-        batch["count"] += sign
-        for phase, took_ns in zip(_COMPUTE, execution.parts_ns, strict=True):
-            batch[phase] += sign * took_ns
-        if not batch["count"]:
-            del self.batches[execution.size]
+def _enter(batches: Batches, execution: Sequence[int]) -> None:
+    """Count an execution by its size."""
+    rows, *times_ns = execution
+    size = rows if rows in batches or len(batches) < _SIZES else 0
+    row = batches.setdefault(size, [0, 0, 0, 0])
+    row[:] = row[0] + 1, *map(add, row[1:], times_ns)
 
 
 def reason_of(error: BaseException) -> Reason:

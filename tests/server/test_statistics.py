@@ -167,9 +167,9 @@ def test_answers_of_launches_in_any_order(launches: list[list[int]], draw: Any) 
         stats.answered(rows, Times(1, 2, 3, 4), 0, marks[i])
     assert stats.executions == len(launches)
     assert stats.inferences == sum(map(sum, launches))
-    sizes = sorted(n for n, batch in stats.batches.items() for _ in range(batch["count"]))
+    sizes = sorted(n for n, batch in stats.batches.items() for _ in range(batch[0]))
     assert sizes == sorted(map(sum, launches))
-    assert sum(batch[Phase.COMPUTE_INFER] for batch in stats.batches.values()) == 3 * len(launches)
+    assert sum(batch[2] for batch in stats.batches.values()) == 3 * len(launches)
     assert stats.ns[Phase.QUEUE] == 2 * len(answers)
 
 
@@ -178,5 +178,5 @@ def test_what_is_kept_of_executions_and_sizes_is_bounded() -> None:
     for rows in range(1, 5000):
         stats.answered(rows, Times(1, 1, 1, 1), 0, Start(rows))
     assert len(stats.batches) <= 257
-    assert sum(batch["count"] for batch in stats.batches.values()) == stats.executions == 4999
+    assert sum(batch[0] for batch in stats.batches.values()) == stats.executions == 4999
     assert len(stats._open) <= 16

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import http.client
 import json
 import re
+import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fusec_testing.live_server import Live, ask, live, model, request, tell, until
+from fusec_testing.live_server import Live, Stream, ask, live, model, request, stream, tell, until
 from fusec_testing.serving import FakeStore
 
 from fusec.runtime.serving.recording import Stay
@@ -25,39 +25,6 @@ from fusec.server.page.roster import roster_of
 from fusec.server.running import Options
 
 HOSTILE = "<script>alert(1)<\uff0fscript>\"'&\u2028"
-
-
-class Stream:
-    """Events as a client hears them."""
-
-    def __init__(self, server: Live) -> None:
-        self.connection = http.client.HTTPConnection(server.http, timeout=20)
-        self.connection.request("GET", "/page/events")
-        self.answer = self.connection.getresponse()
-
-    def next(self) -> tuple[str, dict[str, Any]]:
-        lines = [self.answer.readline().decode() for _ in range(3)]
-        assert lines[2] == "\n", lines
-        return lines[0].removeprefix("event: ").strip(), json.loads(lines[1].removeprefix("data: "))
-
-    def until(self, key: str) -> dict[str, Any]:
-        """Give the next event that has something."""
-        while not (found := self.next()[1]).get(key):
-            pass
-        return found
-
-    def close(self) -> None:
-        self.answer.close()
-        self.connection.close()
-
-
-@contextlib.contextmanager
-def stream(server: Live) -> Iterator[Stream]:
-    opened = Stream(server)
-    try:
-        yield opened
-    finally:
-        opened.close()
 
 
 @pytest.fixture
@@ -113,7 +80,7 @@ def test_methods_and_paths(server: Live) -> None:
     ):
         status, _, body = ask(server, method, path)
         assert (status, list(json.loads(body))) == (wanted, ["error"]), path
-    assert ask(server, "HEAD", "/v2/health/live")[0] == 405
+    assert ask(server, "HEAD", "/v2/models")[0] == 405
 
 
 def test_no_page_where_none_is_wanted(tmp_path: Path) -> None:
@@ -187,6 +154,17 @@ def test_lanes_are_recorded_only_while_somebody_looks(server: Live, store: FakeS
     with stream(server) as again:
         again.next()
         until(lambda: len(store.recordings) == 2)
+
+
+def test_a_client_that_vanishes_is_forgotten(server: Live, store: FakeStore) -> None:
+    events = Stream(server)
+    events.next()
+    until(lambda: store.recordings)
+    assert events.connection.sock is not None
+    linger = struct.pack("ii", 1, 0)
+    events.connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    events.close()
+    until(lambda: store.recordings[0].closed)
 
 
 def test_only_so_many_watch(server: Live, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,10 @@ class Live:
         """Of the process that was started."""
         return self._process.pid
 
+    def wait(self, seconds: float) -> int:
+        """Wait until it has ended, and give its exit code."""
+        return self._process.wait(seconds)
+
     def close(self) -> None:
         """End it and all that it started."""
         started = descendants(self._process.pid)
@@ -174,4 +178,9 @@ def fusec_command(
     command = [sys.executable, "-m", "fusec", "serve", str(plan), "--http-address", "127.0.0.1"]
     command += ["--http-port", str(port), "--threads", str(threads), "--allow-metrics", "false"]
     grpc = ["--grpc-port", str(grpc_port)] if grpc_port else ["--allow-grpc", "false"]
-    return [*command, *grpc, "--exit-delay-secs", "0", *more]
+    return [
+        *command,
+        *grpc,
+        *([] if "--drain-seconds" in more else ["--drain-seconds", "0"]),
+        *more,
+    ]

@@ -13,22 +13,21 @@ Other servers are installed into the cache the first time, with `--peers`; who c
 from __future__ import annotations
 
 import argparse
-import json
-import os
+import math
+import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from closed_loop import Client, Tally, closed_loop
+from figures import Figure, figure, keep, parser
 from live import Kind, Live, Served, free_port, fusec_command, running
 from models import mlp
 from peer_venvs import PEERS, floor
 from sessions import exported
-from where import RESULTS, environment, machine_class
 from wires import BINARY, JSON, Wire
 
 import fusec
@@ -101,7 +100,9 @@ def throughput(live: Mapping[str, Live], options: argparse.Namespace) -> dict[st
     return tallies
 
 
-def one_client(plan: fusec.Plan, made: Served, seconds: float, threads: int) -> dict[str, Any]:
+def one_client(
+    plan: fusec.Plan, made: Served, seconds: float, threads: int
+) -> dict[str, list[int]]:
     """Ask plan and server in turn; nanoseconds of each way."""
     grpc_port = free_port()
 
@@ -127,7 +128,7 @@ def one_client(plan: fusec.Plan, made: Served, seconds: float, threads: int) -> 
                     name = names[turn * 7 % len(names)]
                     begin = time.perf_counter_ns()
                     ask(name)
-                    if turn >= 50:
+                    if turn >= (50 if seconds > 1 else 0):
                         taken[way].append(time.perf_counter_ns() - begin)
                 turn += 1
         finally:
@@ -164,54 +165,54 @@ def _grpc(port: int, made: Served) -> Callable[[str], object]:
     return lambda name: method(requests[name], timeout=30)
 
 
-def row(case: str, impl: str, metric: str, unit: str, values: Sequence[float]) -> dict[str, Any]:
-    """Make a row of results."""
-    ordered = sorted(values)
-    places = {p: min(len(ordered) - 1, len(ordered) * p // 100) for p in (20, 50, 80, 99)}
-    picked = {f"p{p}": ordered[at] if ordered else None for p, at in places.items()}
-    made: dict[str, Any] = {"bench": BENCH, "case": case, "impl": impl, "metric": metric}
-    return {**made, "unit": unit, **picked, "n": len(ordered), "note": "", "difference": None}
-
-
-def rows_of(
-    live: Mapping[str, Live], tallies: Mapping[str, Sequence[Tally]], case: str
-) -> list[dict[str, Any]]:
-    """Make two rows of each server: answers a second by round, and times of all answers."""
-    rows = []
+def figures_of(
+    live: Mapping[str, Live], tallies: Mapping[str, Sequence[Tally]], case: str, threads: int
+) -> list[Figure]:
+    """Give answers a second by round and times of all answers, of each server."""
+    rates = {name: statistics.median(t.per_second for t in own) for name, own in tallies.items()}
+    peers = {name: rate for name, rate in rates.items() if name in PEERS}
+    times = {
+        name: [ns / 1e6 for t in own for ns in t.latencies_ns] for name, own in tallies.items()
+    }
+    worst = {name: sorted(t)[len(t) * 99 // 100] for name, t in times.items() if t}
+    asked, quick = "", ""
+    if peers:
+        best = max(peers, key=lambda name: peers[name])
+        first = min(peers, key=lambda name: worst[name])
+        asked = f">= {1.5 * peers[best]:.0f}: 1.5 x {best}"
+        quick = f"p99 <= {worst[first]:.1f}: {first}"
+    figures = []
     for name, own in tallies.items():
         failed = sum(sum(tally.failures.values()) for tally in own)
-        answered = sum(len(tally.latencies_ns) for tally in own)
-        client_us = 1e6 * sum(tally.client_s for tally in own) / max(1, answered)
+        client_us = 1e6 * sum(tally.client_s for tally in own) / max(1, len(times[name]))
         told = [live[name].kind.note, f"{client_us:.0f} us of the client's a request"]
-        told += [f"{failed} failed"] * bool(failed)
-        more = {"note": "; ".join(filter(None, told)), "difference": live[name].difference}
-        times = [ns / 1e6 for tally in own for ns in tally.latencies_ns]
-        rows.append(
-            {**row(case, name, "throughput", "answers/s", [t.per_second for t in own]), **more}
-        )
-        rows.append({**row(case, name, "latency", "ms", times), **more})
-    return rows
+        told += [f"differs from float64 by {live[name].difference:.1e}"]
+        note = "; ".join(filter(None, [*told, *[f"{failed} failed"] * bool(failed)]))
+        ours = name.startswith("fusec")
+        for metric, values, unit, wanted in (
+            ("answers", [tally.per_second for tally in own], "a second", asked),
+            ("latency", times[name] or [math.nan], "ms", quick),
+        ):
+            figures.append(
+                figure(
+                    BENCH,
+                    case,
+                    f"{name}: {metric}",
+                    values,
+                    unit,
+                    threads=threads,
+                    asked=wanted if ours else "",
+                    note=note,
+                )
+            )
+    return figures
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Show servers, the fastest first."""
-    by_name: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for one in rows:
-        by_name.setdefault(str(one["impl"]), {})[str(one["metric"])] = one
-    lines = ["| server | answers/s | p50 ms | p99 ms | note |", "|---|---|---|---|---|"]
-    ranked = sorted(
-        by_name.items(), key=lambda pair: -(pair[1].get("throughput", {}).get("p50") or 0.0)
+def left_out(case: str, name: str, why: str, threads: int) -> Figure:
+    """Give a row for who could not be asked, with the reason."""
+    return figure(
+        BENCH, case, f"{name}: answers", [math.nan], "a second", threads=threads, note=why
     )
-    for name, own in ranked:
-        rate, times = own.get("throughput", {}), own.get("latency", {})
-        if rate.get("p50") is None:
-            lines.append(f"| {name} | - | - | - | {next(iter(own.values()))['note']} |")
-            continue
-        lines.append(
-            f"| {name} | {rate['p50']:.0f} | {times['p50']:.2f} | {times['p99']:.2f} | "
-            f"{rate['note']} |"
-        )
-    return "\n".join(lines)
 
 
 def say(text: str) -> None:
@@ -219,53 +220,55 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def added(ways: Mapping[str, Sequence[int]], threads: int) -> list[Figure]:
+    """Give what each way takes, and what it adds to the plan's own run."""
+    base = ways["plan.run"]
+    figures = []
+    for way, times in ways.items():
+        taken = [ns / 1e6 for ns in times]
+        figures.append(figure(BENCH, "one client", way, taken, "ms", threads=threads))
+        if way != "plan.run":
+            more = [(b - a) / 1e6 for a, b in zip(base, times, strict=True)]
+            figures.append(
+                figure(
+                    BENCH,
+                    "one client",
+                    f"{way}: added to plan.run",
+                    more,
+                    "ms",
+                    threads=threads,
+                    asked="p50 <= 0.6",
+                )
+            )
+    return figures
+
+
 def main() -> None:
-    """Measure, print tables, append rows."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--case", action="append", choices=CASES, help="both if absent")
-    parser.add_argument("--peers", action="store_true", help="install peers that are not there")
-    parser.add_argument("--only", action="append", choices=sorted(PEERS), help="of the peers")
-    parser.add_argument("--quick", action="store_true", help="without peers")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each window")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--models", type=int, default=100)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    name = f"{machine_class()}-serving.jsonl"
-    parser.add_argument("--out", type=Path, default=RESULTS / name)
-    options = parser.parse_args()
+    """Run the cases and keep their figures."""
+    made_parser = parser(__doc__, seconds=5.0, cases=CASES)
+    made_parser.add_argument("--peers", action="store_true", help="install peers not there yet")
+    made_parser.add_argument("--only", action="append", choices=sorted(PEERS), help="of the peers")
+    made_parser.add_argument("--rounds", type=int, default=3)
+    made_parser.add_argument("--clients", type=int, default=16)
+    made_parser.add_argument("--models", type=int, default=100)
+    options = made_parser.parse_args()
+    if options.smoke:
+        options.quick, options.models, options.seconds, options.rounds = True, 3, 0.2, 1
     wanted = options.case or CASES
-    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="fusec-bench-") as scratch:
         made, plan = served(options.models, Path(scratch), options.threads)
         if "one client" in wanted:
             ways = one_client(plan, made, 2 * options.seconds, options.threads)
-            rows += [
-                row("one client", way, "latency", "ms", [ns / 1e6 for ns in times])
-                for way, times in ways.items()
-            ]
-            base = ways.pop("plan.run")
-            for way, times in ways.items():
-                added = [(b - a) / 1e6 for a, b in zip(base, times, strict=True)]
-                rows.append(row("one client", way, "added to plan.run", "ms", added))
-            print("| one client | what | p20 ms | p50 ms | p99 ms |\n|---|---|---|---|---|")
-            for one in rows:
-                shown = " | ".join(f"{one[p]:.3f}" for p in ("p20", "p50", "p99"))
-                print(f"| {one['impl']} | {one['metric']} | {shown} |")
+            keep(added(ways, options.threads), options.out)
         if "throughput" in wanted:
             case = f"{options.models} models, {options.clients} clients"
             chosen, missing = kinds(options)
             with running(chosen, made, Path(scratch) / "servers", say) as (live, failed):
                 say("all servers are ready")
-                theirs = rows_of(live, throughput(live, options), case)
-            for impl, why in {**missing, **failed}.items():
-                theirs.append({**row(case, impl, "throughput", "answers/s", []), "note": why})
-            print(table(theirs))
-            rows += theirs
-    where = {**environment(), "threads": options.threads}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.out.open("a") as file:
-        file.writelines(json.dumps({**one, **where}) + "\n" for one in rows)
+                rows = figures_of(live, throughput(live, options), case, options.threads)
+            for name, why in {**missing, **failed}.items():
+                rows.append(left_out(case, name, why, options.threads))
+            keep(rows, options.out)
 
 
 if __name__ == "__main__":

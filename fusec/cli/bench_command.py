@@ -15,13 +15,25 @@ from fusec.ir.errors import ConfigError
 __all__ = ["bench", "find_benches"]
 
 PREFIX = "cpu_"
+NAMED = (
+    "serve_clients",
+    "serve_idle",
+    "serve_live",
+    "serve_preempt",
+    "serve_soak",
+    "serve_throughput",
+)
+"""Run only if they are asked for by name: they tell of serving, and take minutes."""
 QUICK_SECONDS = 2.0
 
 
 def bench(
     cases: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[BENCH[/CASE]]...", help="Only these; all if none is named."),
+        typer.Argument(
+            metavar="[BENCH[/CASE]]...",
+            help="Only these; if none is named, all but those of serving, which take minutes.",
+        ),
     ] = None,
     quick: Annotated[
         bool,
@@ -48,7 +60,9 @@ def bench(
     each = QUICK_SECONDS if quick and seconds is None else seconds
     options += [] if each is None else ["--seconds", str(each)]
     failed = []
-    for name, only in _wanted(cases or [], list(known)).items():
+    usual = list(known)
+    known |= {name: folder / f"{name}.py" for name in NAMED}
+    for name, only in _wanted(cases or usual, list(known)).items():
         say(f"{name}: {', '.join(only) or 'all cases'}", style="dim")
         chosen = [part for case in only for part in ("--case", case)]
         call = [sys.executable, str(known[name]), *options, *chosen]
@@ -85,8 +99,6 @@ def _wanted(cases: list[str], known: list[str]) -> dict[str, list[str]]:
     Raises:
         ConfigError: no such bench.
     """
-    if not cases:
-        return {name: [] for name in known}
     wanted: dict[str, list[str]] = {}
     for text in cases:
         name, slash, case = text.partition("/")

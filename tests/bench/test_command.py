@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fusec.cli import app
-from fusec.cli.bench_command import find_benches
+from fusec.cli.bench_command import NAMED, find_benches
 from fusec.ir.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +48,12 @@ def test_cases_and_options_reach_the_benches(calls: list[list[str]]) -> None:
         ["cpu_sweep.py", *options],
         ["report.py"],
     ]
+
+
+def test_benches_of_serving_run_if_they_are_named(calls: list[list[str]]) -> None:
+    assert fusec("bench", "serve_live/signal", "--seconds", 1).exit_code == 0
+    assert calls[0] == ["serve_live.py", "--seconds", "1.0", "--case", "signal"]
+    assert all((ROOT / "bench" / f"{name}.py").is_file() for name in NAMED)
 
 
 def test_json_comes_from_the_report(calls: list[list[str]]) -> None:

@@ -41,6 +41,7 @@ def check_alive(server: Served) -> None:
 def hammer(server: Served, count: int) -> list[str]:
     """Send attacks, a good request after each; tell what was not answered as it should be."""
     wrong = []
+    server.hang_up()
     for attack in attacks(SEED, count):
         answer = send(server.http, attack)
         if attack.statuses and answer is not None:

@@ -38,6 +38,11 @@ class Served:
         answer = self.opened[0].getresponse()
         return answer.status, answer.read()
 
+    def hang_up(self) -> None:
+        """Close the connection that stays: a server closes what idles for some seconds."""
+        while self.opened:
+            self.opened.pop().close()
+
     def resident_bytes(self) -> int:
         """Give the memory that it has in use."""
         pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
@@ -80,8 +85,8 @@ def started(module: str, *arguments: object) -> Iterator[Served]:
         assert served is not None, "".join(lines)
         yield served
     finally:
-        for connection in served.opened if served is not None else ():
-            connection.close()
+        if served is not None:
+            served.hang_up()
         process.kill()
         process.wait()
         if process.stderr is not None:

@@ -30,7 +30,7 @@ from fusec.kernels.cuda.cubin import read_cubin
 from fusec.kernels.cuda.job import Job
 from fusec.runtime.cuda.library import NOT_READY
 
-__all__ = ["ComputingCard", "build"]
+__all__ = ["ComputingCard", "build", "device_code"]
 
 _PARAMETERS = (8, 8, 8, 8)
 _BROKEN = 719

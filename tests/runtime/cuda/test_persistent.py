@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
-import warnings
 from collections.abc import Iterator
-from importlib import import_module
-from typing import Any
 
 import numpy as np
 import pytest
 from fusec_testing.grouped import interpreter
 from fusec_testing.persistent_models import ENCODER, HEAD, Model
 
-from fusec.ir.device import DeviceKernel, code_hash
 from fusec.ir.errors import KernelError, VerifyError
-from fusec.kernels.cuda.job import Job
 from fusec.kernels.persistent import Outcome
 from fusec.kernels.persistent.branches import NAME, Branches
 from fusec.runtime.cuda.context import open_context
 from fusec.runtime.cuda.library import Driver
 from fusec.runtime.cuda.memory import DeviceMemory, HostMemory, download, upload
-from fusec.runtime.cuda.module import Function, Module
+from fusec.runtime.cuda.module import Module
 from fusec.runtime.cuda.persistent import Resident
 from fusec.runtime.cuda.stream import Stream
 from fusec.runtime.persistent.plan import Plan
@@ -30,30 +24,8 @@ from fusec.runtime.persistent.program import Entry, PersistentProgram, addresses
 
 interpreter()
 
-from fusec_testing.card import ComputingCard, _jobs  # noqa: E402
-from fusec_testing.cubins import made_cubin  # noqa: E402
-from fusec_testing.grouped import patched_once_a_module  # noqa: E402
 from fusec_testing.persistent import planned, reference  # noqa: E402
-
-TYPES = {"*i64": np.int64, "*i32": np.int32}
-
-
-class PersistentCard(ComputingCard):
-    """Knows the super-kernel, too."""
-
-    def _compute(self, job: Job, programs: int, values: list[int]) -> None:
-        import torch
-
-        self.launched.append(job.function)
-        kinds = [TYPES[kind] for _, kind in job.signature if kind != "constexpr"]
-        pointers = [
-            torch.from_numpy(np.frombuffer((ctypes.c_char * 16).from_address(v), dtype=kind))
-            for v, kind in zip(values, kinds, strict=True)
-        ]
-        kernel: Any = getattr(import_module(job.module), job.function)
-        with np.errstate(all="ignore"), warnings.catch_warnings(), patched_once_a_module():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            kernel[(programs,)](*pointers, **dict(job.constants))
+from fusec_testing.persistent_card import PersistentCard, persistent_kernel  # noqa: E402
 
 
 class World:
@@ -77,19 +49,9 @@ class World:
         given = {slot: memory.address for slot, memory in self.buffers.items()}
         entry = Entry(plan=plan, addresses=addresses_of(plan, self.arena.address, given))
         self.program = assemble([entry], self.branches)
-        self.module, self.function = self._kernel()
-
-    def _kernel(self) -> tuple[Module, Function]:
-        job = self.branches.job(90)
-        _jobs[NAME] = job
-        code = made_cubin(NAME, arch=90, parameters=(8,) * 8, threads=128)
-        kernel = DeviceKernel(
-            name=NAME, constants=job.constants, symbol=NAME, code=code_hash(code),
-            parameters=job.parameters, hidden=0, warps=4, shared_bytes=0, registers=32,
-            stack_bytes=0, spill_bytes=0,
-        )  # fmt: skip
-        module = Module(self.context, code)
-        return module, module.function(kernel)
+        code, kernel = persistent_kernel(self.branches)
+        self.module = Module(self.context, code)
+        self.function = self.module.function(kernel)
 
     def resident(self, program: PersistentProgram | None = None, **more: int) -> Resident:
         return Resident(self.stream, self.function, program or self.program, 3, **more)

@@ -13,11 +13,12 @@ from fusec.runtime.arrivals import Arrivals, Mix, parse_arrivals
 from fusec.runtime.drivers.run import check_run
 from fusec.runtime.drivers.virtual import Service, VirtualDriver
 from fusec.runtime.policies.table import find_policy
-from fusec.runtime.sched.log import log_lines
+from fusec.runtime.sched.log import log_lines, read_log
 from fusec.runtime.sched.profile import Profile
 from fusec.runtime.summary import Summary, summarise
 from fusec.runtime.traces import read_trace
 from fusec.simulation.costs import costs_of, schedule_of
+from fusec.simulation.measured import as_served
 from fusec.simulation.noise import noisy
 from fusec.simulation.page import page
 from fusec.simulation.tables import group_table, headline
@@ -31,6 +32,10 @@ _MS = 1_000_000
 def simulate(
     plan: Annotated[Path | None, typer.Option(help="A plan that `fusec profile` measured.")] = None,
     profile: Annotated[Path | None, typer.Option(help="Or costs, as JSON.")] = None,
+    served: Annotated[
+        Path | None,
+        typer.Option(help="Or a runtime's decision log: blocks take what launches took there."),
+    ] = None,
     trace: Annotated[Path | None, typer.Option(help="Recorded arrivals, .csv or .jsonl.")] = None,
     arrivals: Annotated[
         str | None,
@@ -68,7 +73,17 @@ def simulate(
     json: JsonFlag = False,
 ) -> None:
     """Simulate a policy: attainment, goodput and latency per model and tenant."""
-    costs, service = _costs(plan, profile, threads, seed if noise else None)
+    if sum(given is not None for given in (plan, profile, served)) != 1:
+        raise ConfigError("give either --plan, --profile or --served")
+    if served is not None:
+        _no_spread(threads, noise, "a log says what launches took")
+        log_read = read_log(served)
+        costs, service = as_served(log_read.profile, log_read.decisions, seed)
+    elif profile is not None:
+        _no_spread(threads, noise, "a file of costs has no spread")
+        costs, service = Profile.read(profile), None
+    else:
+        costs, service = _costs(plan or Path(), threads, seed if noise else None)
     chosen = find_policy(policy)
     given = Mix(
         models=costs.models,
@@ -89,7 +104,7 @@ def simulate(
         retreat_ns=None if retreat_us is None else max(1, round(retreat_us * 1000)),
         memory_bytes=None if memory_mb is None else round(memory_mb * 1e6),
         service=service,
-        correct=noise,
+        correct=noise or served is not None,
     )
     run = driver.run(came.requests, came.loop.after if came.loop else None)
     check_run(run, [outcome.request for outcome in run.outcomes])
@@ -103,17 +118,14 @@ def simulate(
     _show(summary, as_json=json)
 
 
-def _costs(
-    plan: Path | None, profile: Path | None, threads: int | None, seed: int | None
-) -> tuple[Profile, Service | None]:
-    """Read costs and, with a seed, what blocks really take."""
-    if (plan is None) == (profile is None):
-        raise ConfigError("give either --plan or --profile")
-    if profile is not None:
-        if threads is not None or seed is not None:
-            raise ConfigError("--threads and --noise go with --plan: a file of costs has no spread")
-        return Profile.read(profile), None
-    loaded = fusec.load(plan or Path())
+def _no_spread(threads: int | None, noise: bool, why: str) -> None:
+    if threads is not None or noise:
+        raise ConfigError(f"--threads and --noise go with --plan: {why}")
+
+
+def _costs(plan: Path, threads: int | None, seed: int | None) -> tuple[Profile, Service | None]:
+    """Read a plan's costs and, with a seed, what blocks really take."""
+    loaded = fusec.load(plan)
     costs = costs_of(loaded, threads)
     schedule = schedule_of(loaded, threads)
     return costs, None if seed is None or schedule is None else noisy(costs, schedule, seed)

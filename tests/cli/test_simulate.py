@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -178,7 +179,7 @@ def test_a_trace(profile: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--arrivals", "poisson:5"), "give either --plan or --profile"),
+        (("--arrivals", "poisson:5"), "give either --plan, --profile or --served"),
         (("--profile", "PROFILE"), "give either --trace or --arrivals"),
         (("--profile", "PROFILE", "--arrivals", "often"), "wanted poisson:RATE"),
         (("--profile", "PROFILE", "--arrivals", "poisson:5", "--policy", "x"), "no policy 'x'"),
@@ -226,6 +227,24 @@ def test_a_plan_runs_on_threads_that_were_measured_and_spreads(tmp_path: Path) -
     assert replayed.exit_code == 0
     assert "launches, predictions off by" in replayed.stdout
     assert json.loads(call("replay", log, "--json").stdout)["predictions"]["launches"] > 0
+
+
+def test_a_log_gives_the_costs_that_were_measured_in_it(tmp_path: Path) -> None:
+    models = {n: nn.Sequential(nn.Linear(12, 20), nn.ReLU()).eval() for n in "ab"}
+    plan = fusec.compile(models, examples={"*": torch.randn(1, 12)}, executor="cpu", threads=1)
+    log = tmp_path / "d.log"
+    with fusec.Runtime(plan, log=log, measure_s=0.01) as runtime:
+        for _ in range(20):
+            runtime.submit("a", np.zeros((1, 12), np.float32)).result()
+            runtime.submit("b", np.zeros((1, 12), np.float32)).result()
+    given = ("simulate", "--served", log, "--arrivals", "poisson:100", "-n", 60, "--json")
+    figures = json.loads(call(*given).stdout)
+    assert [g["name"] for g in figures["models"]] == ["a", "b"]
+    assert figures["total"]["answered"] == 60
+    assert call(*given).stdout == call(*given).stdout
+    result = call(*given, "--noise")
+    assert result.exit_code == 1
+    assert "a log says what launches took" in " ".join(result.stderr.split())
 
 
 def test_files_of_costs_have_neither_threads_nor_noise(profile: Path) -> None:

@@ -5,7 +5,7 @@ with fusec.Runtime(plan) as rt:
     answer = future.result()            # or await rt.infer("cat", x)
     tick = rt.submit_many({"cat": x, "dog": x})
 
-submit (any thread) -> inbox -> scheduler thread: policy -> lanes (threads, workers) -> futures
+submit (any thread) -> inbox -> a turn, by whoever brings news: policy -> lanes -> futures
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from time import monotonic_ns, sleep
+from time import monotonic_ns
 from types import TracebackType
 from typing import Any, Self
 
@@ -38,15 +38,13 @@ from fusec.runtime.serving.limits import broke, deadline_after
 from fusec.runtime.serving.reading import Reader
 from fusec.runtime.serving.recording import Recording
 from fusec.runtime.serving.stats import Stats
+from fusec.runtime.serving.turns import Turns
 from fusec.runtime.serving.watch import Watcher
 from fusec.serving_setup import Setup, check_settings, set_up
 
 __all__ = ["Runtime"]
 
 _CLOSED = "the runtime was closed"
-_MANY = 16
-"""Answers whose clients take long enough to tell that lanes had better get going before."""
-_LANE_STARTS_S = 50e-6
 
 
 class Runtime:
@@ -91,6 +89,7 @@ class Runtime:
         chosen = find_policy(policy) if isinstance(policy, str) else policy
         check_settings(lanes, queue_limit, memory_budget, max_batch, preempt_ms)
         self._inbox = Inbox()
+        self._turns = Turns(self._inbox)
         self._setup: Setup = set_up(
             plan,
             lanes=lanes,
@@ -106,7 +105,7 @@ class Runtime:
         self._journal = None if log is None else Journal(Path(log), chosen.name, costs)
         self._watch = Watcher(self._journal)
         self._lanes = [
-            CpuLane(i, self._setup.engine, pool, self._setup.workers, self._inbox.put)
+            CpuLane(i, self._setup.engine, pool, self._setup.workers, self._turns)
             for i, pool in enumerate(self._setup.pools)
         ]
         self._driver = RealDriver(
@@ -119,8 +118,6 @@ class Runtime:
             retreats=self._setup.costs.retreats,
         )
         self._numbers = itertools.count()
-        self._events: list[Event] = []
-        """Of the turn that is taken."""
         self._hints: dict[str, Request] = {}
         """The last request of each model."""
         self._memory_budget = memory_budget
@@ -128,8 +125,7 @@ class Runtime:
         self._closed = False
         self._broken: BaseException | None = None
         self._process = os.getpid()
-        self._thread = threading.Thread(target=self._main, name="fusec-scheduler", daemon=True)
-        self._thread.start()
+        self._turns.start(self._driver, self._end)
 
     def submit(
         self,
@@ -209,6 +205,8 @@ class Runtime:
 
     def stats(self) -> Stats:
         """Give what was counted since the start."""
+        if os.getpid() == self._process:
+            self._turns.drive()
         return self._watch.stats(self._driver, self._setup.engine.shapes)
 
     def record(self, limit: int = 8192) -> Recording:
@@ -236,17 +234,16 @@ class Runtime:
         Args:
             drain: answer what was submitted before; else what waits is rejected, and what runs
                 stops.
-            timeout: in seconds, for draining; what is left then is rejected.
+            timeout: in seconds, for draining; what is left then is rejected. None: as long as it
+                goes on; a policy that starts nothing for half a minute is given up.
         """
         if os.getpid() != self._process:
             return
         with self._lock:
             self._closed = True
         if drain and self._broken is None:
-            self._watch.wait_idle(timeout)
-        self._inbox.close()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._watch.wait_end(timeout, lambda: self._driver.running)
+        self._turns.close()
 
     def __enter__(self) -> Self:
         return self
@@ -278,8 +275,9 @@ class Runtime:
                 f"{type(requests).__name__}"
             )
         futures, items = self._reader.read(requests)
-        for group in items:
-            self._send(group, tenant or "", deadline_ns, priority, early=early)
+        sent = [self._send(g, tenant or "", deadline_ns, priority, early=early) for g in items]
+        if any(sent):
+            self._turns.arrived()
         return futures
 
     def _nudge(self, model: str, deadline_ms: float | None) -> bool:
@@ -312,12 +310,16 @@ class Runtime:
         priority: int,
         *,
         early: bool,
-    ) -> None:
-        """Put the items of one template in the inbox, in as few tickets as memory allows."""
+    ) -> bool:
+        """Put the items of one template in the inbox, in as few tickets as memory allows.
+
+        Returns:
+            Whether any of it is there.
+        """
         now, name = monotonic_ns(), items[0].kind.name
         known = self._driver.profile.templates.get(name)
         cost = known or self._setup.costs.new(name)
-        step = len(items)
+        step, taken = len(items), False
         if self._memory_budget is not None and cost.bytes_per_instance:
             step = max(1, self._memory_budget // (2 * cost.bytes_per_instance))
         for start in range(0, len(items), step):
@@ -334,9 +336,11 @@ class Runtime:
             )
             told = () if known else (NewCost.of(name, request.model, cost),)
             if self._take(Arrival(request, ticket, told), ticket):
+                taken = True
                 self._hints[request.model] = request
                 if not early:
                     self._driver.nudge(request, now)
+        return taken
 
     def _take(self, arrival: Arrival, ticket: Ticket) -> bool:
         """Put a ticket in the inbox; or end it here where nobody serves it."""
@@ -345,7 +349,7 @@ class Runtime:
             ticket.fail(reason)
             ticket.settle()
             return False
-        left = partial(self._inbox.put, Left(ticket.number))
+        left = partial(self._turns.put, Left(ticket.number))
         for item in ticket.items:
             item.future.left = left
         with self._lock:
@@ -365,24 +369,9 @@ class Runtime:
         ticket.settle()
         return False
 
-    def _main(self) -> None:
-        """Be the scheduler."""
-        try:
-            wake: int | None = None
-            closing = False
-            while not closing:
-                self._events, closing = self._inbox.take(wake)
-                wake = self._driver.turn(monotonic_ns(), self._events)
-                if self._driver.unsettled > _MANY and self._driver.running:
-                    sleep(_LANE_STARTS_S)
-                self._driver.settle()
-        except BaseException as e:  # noqa: BLE001  (whoever waits is told)
-            self._end(broke(e), e)
-        else:
-            self._end(Rejected(_CLOSED), None)
-
-    def _end(self, reason: FusecError, problem: BaseException | None) -> None:
+    def _end(self, problem: BaseException | None, came: Sequence[Event]) -> None:
         """End everything: nobody may wait for an answer that will not come."""
+        reason = Rejected(_CLOSED) if problem is None else broke(problem)
         with self._lock:
             self._closed, self._broken = True, problem
         for lane in self._lanes:
@@ -390,7 +379,7 @@ class Runtime:
         for lane in self._lanes:
             lane.close()
         left = [task for task in self._driver.abandon() if isinstance(task, Ticket)]
-        came = (*self._events, *self._inbox.rest())
+        came = (*came, *self._inbox.take())
         tasks = (event.task for event in came if isinstance(event, Arrival))
         left.extend(task for task in tasks if isinstance(task, Ticket))
         self._watch.abandoned(left, reason)

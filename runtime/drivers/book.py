@@ -172,7 +172,7 @@ class Book:
     @property
     def unsettled(self) -> int:
         """How many calls have ended that `next_ended` has not given."""
-        return sum(task.size for _, task in self._ended)
+        return sum([task.size for _, task in tuple(self._ended)])
 
     def next_ended(self) -> tuple[Outcome, Task] | None:
         """Give one that ended, each once, in order."""

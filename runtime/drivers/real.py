@@ -178,8 +178,8 @@ class RealDriver:
         for new in arrival.costs:
             if new.template not in self.profile.templates:
                 self._costs.setdefault(new.template, new)
-        new = self._costs.get(request.template)
-        cost = self.profile[request.template] if new is None else new.cost
+        known = self._costs.get(request.template)
+        cost = self.profile[request.template] if known is None else known.cost
         need = cost.needs_bytes(request.rows)
         result, reason = self._book.enter(now, arrival, need)
         if result is None:
@@ -217,6 +217,8 @@ class RealDriver:
         busy, lane.busy = lane.busy, None
         if busy is None:
             raise VerifyError(f"{end}, but the lane was free")
+        if end.at_ns is not None:
+            now = max(busy.start_ns + 1, min(now, end.at_ns))
         self._tell(now, busy, end, news)
         for pack, part in zip(busy.launch.pack.parts, busy.entries, strict=True):
             place = pack.next_block + end.blocks

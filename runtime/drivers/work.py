@@ -105,6 +105,8 @@ class Ended:
     """It retreated, with work done in the next block."""
     over: bool = False
     """All of it is over, whatever is left: it failed, and each task knows what came out."""
+    at_ns: int | None = None
+    """When that was; None: when the driver hears of it."""
 
 
 Event: TypeAlias = Arrival | Left | Ended

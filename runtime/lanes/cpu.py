@@ -5,9 +5,10 @@ so whoever knows the lane stops it without a lock and without waiting.
 """
 
 import threading
-from collections.abc import Callable, Sequence
-from queue import SimpleQueue
+from collections.abc import Sequence
+from queue import Empty, SimpleQueue
 from time import monotonic_ns
+from typing import Protocol
 
 from fusec.runtime.drivers.work import Ended, Work
 from fusec.runtime.pool import Pool, raise_retreat
@@ -22,6 +23,18 @@ _RETREAT_NS = 300_000
 """How soon a team stops: a task takes some 200 us at most, and then its threads have to meet."""
 
 _FEW = 16
+_GIVES_WAY_S = 50e-6
+"""How long to leave the interpreter to clients whose answers are there, if nobody else waits."""
+
+
+class Home(Protocol):
+    """Who is told when a lane is free again, on the lane's thread."""
+
+    def ended(self, end: Ended, *, answered: bool) -> bool:
+        """Hear of it, and whether all has its answers; say whether that was acted on."""
+
+    def drive(self) -> None:
+        """Act on what was heard."""
 
 
 class CpuLane:
@@ -33,7 +46,7 @@ class CpuLane:
         engine: Engine,
         pool: Pool | None,
         workers: int,
-        post: Callable[[Ended], None],
+        home: Home,
     ) -> None:
         """Make a lane; its thread waits for work.
 
@@ -42,9 +55,9 @@ class CpuLane:
             engine: runs blocks.
             pool: of workers; None where PyTorch runs everything.
             workers: how many, the lane's own thread included.
-            post: is told when the lane is free again, on its thread.
+            home: is told when the lane is free again.
         """
-        self._index, self._engine, self._post = index, engine, post
+        self._index, self._engine, self._home = index, engine, home
         self._flag = aligned_words(8)
         self._team = Team(pool, workers, self._flag.ctypes.data, self._lower)
         self._stop = False
@@ -84,11 +97,22 @@ class CpuLane:
         self._flag[0] = 0
 
     def _main(self) -> None:
-        while (work := self._work.get()) is not None:
-            self._post(self._run(work))
-            del work
+        work = self._work.get()
+        while work is not None:
+            end, answered = self._run(work)
+            work = self._following(self._home.ended(end, answered=answered))
 
-    def _run(self, work: Work) -> Ended:
+    def _following(self, heard: bool) -> Work | None:
+        """Wait for what is next; who waited for answers goes on first."""
+        if not heard:
+            try:
+                return self._work.get(timeout=_GIVES_WAY_S)
+            except Empty:
+                self._home.drive()
+        return self._work.get()
+
+    def _run(self, work: Work) -> tuple[Ended, bool]:
+        """Give how it ended, and whether all of it has its answers."""
         tickets = [_ticket(task) for tasks, _ in work.parts for task in tasks]
         start = Start(monotonic_ns())
         for ticket in tickets:
@@ -113,17 +137,42 @@ class CpuLane:
                     break
         except BaseException as e:  # noqa: BLE001  (whoever asked is told)
             self._engine.alone(tickets, e, self._team)
-            _settle(tickets)
-            return Ended(lane=self._index, blocks=blocks, took_ns=tuple(took), over=True)
-        _settle([t for t in tickets if t.segments and all(s.done for s in t.segments)])
-        return Ended(lane=self._index, blocks=blocks, took_ns=tuple(took), half_done=half_done)
+            return self._end(_settle(tickets), blocks, took, over=True)
+        done = [t for t in tickets if t.segments and all(s.done for s in t.segments)]
+        answered = _settle(done) and len(done) == len(tickets)
+        return self._end(answered, blocks, took, half_done=half_done)
+
+    def _end(
+        self,
+        answered: bool,
+        blocks: int,
+        took: Sequence[int],
+        *,
+        half_done: bool = False,
+        over: bool = False,
+    ) -> tuple[Ended, bool]:
+        end = Ended(
+            lane=self._index,
+            blocks=blocks,
+            took_ns=tuple(took),
+            half_done=half_done,
+            over=over,
+            at_ns=monotonic_ns(),
+        )
+        return end, answered
 
 
-def _settle(tickets: Sequence[Ticket]) -> None:
-    """Give a few answers at once, which is sooner; many are left to the driver's thread."""
-    if sum(ticket.size for ticket in tickets) <= _FEW:
-        for ticket in tickets:
-            ticket.settle()
+def _settle(tickets: Sequence[Ticket]) -> bool:
+    """Give a few answers at once, which is sooner; many are left to who counts them.
+
+    Returns:
+        Whether they were given.
+    """
+    if sum(ticket.size for ticket in tickets) > _FEW:
+        return False
+    for ticket in tickets:
+        ticket.settle()
+    return True
 
 
 def _ticket(task: object) -> Ticket:

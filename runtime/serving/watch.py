@@ -2,8 +2,8 @@
 
 import re
 import threading
-from collections.abc import Iterable, Sequence
-from time import perf_counter_ns
+from collections.abc import Callable, Iterable, Sequence
+from time import monotonic, perf_counter_ns
 from typing import Any
 
 from fusec.ir.errors import Rejected
@@ -22,6 +22,8 @@ from fusec.runtime.serving.stats import Counts, Stats
 
 __all__ = ["Watcher"]
 
+STUCK_S = 30.0
+"""When nothing ran or ended for so long, a policy is taken to let requests wait for ever."""
 _REFUSED = (Result.REJECTED, Result.EXPIRED, Result.FULL)
 _NUMBERS = re.compile(r"\d[\d.]*")
 
@@ -126,6 +128,22 @@ class Watcher:
         """Wait until nothing is in flight."""
         with self._change:
             return self._change.wait_for(lambda: self._in_flight == 0, timeout)
+
+    def wait_end(self, timeout: float | None, running: Callable[[], int]) -> None:
+        """Wait until nothing is in flight, or for so long, or until a policy lets all wait.
+
+        Args:
+            timeout: in seconds; None: as long as something runs or ends every `STUCK_S`.
+            running: lanes that run something.
+        """
+        end = None if timeout is None else monotonic() + timeout
+        while True:
+            before = self._counts.launches, self._in_flight
+            left = STUCK_S if end is None else min(STUCK_S, max(0.0, end - monotonic()))
+            if self.wait_idle(left) or left < STUCK_S:
+                return
+            if not running() and before == (self._counts.launches, self._in_flight):
+                return
 
     def stats(self, driver: RealDriver, shapes: Shapes) -> Stats:
         """Give all figures."""

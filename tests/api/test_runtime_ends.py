@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -309,6 +311,32 @@ def test_closing_answers_what_came_before_and_refuses_what_comes_after(plan: fus
         rt.submit_many({"small0": _x()})["small0"].result(SECONDS)
     names = {t.name for t in threading.enumerate()}
     assert not names & {"fusec-scheduler", "fusec-lane-0"}
+
+
+def test_a_policy_that_starts_nothing_does_not_hold_up_the_end(
+    plan: fusec.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fusec.runtime.serving.watch.STUCK_S", 0.2)
+    rt = _serve(plan, Policy("never", None, lambda view, state: ((), state)))
+    future = rt.submit("small0", _x())
+    rt.close()
+    with pytest.raises(Rejected, match="closed"):
+        future.result(SECONDS)
+
+
+def test_ctrl_c_in_a_turn_comes_after_it(plan: fusec.Plan) -> None:
+    def decide(view: Any, state: Any) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            signal.raise_signal(signal.SIGINT)
+        return slack.decide(view, state)
+
+    slack = find_policy("slack")
+    with _serve(plan, Policy("slack", slack.start, decide)) as rt:
+        for _ in range(3):
+            with contextlib.suppress(KeyboardInterrupt):
+                rt.submit("small0", _x()).result(SECONDS)
+        assert rt.drain(SECONDS)
+        assert rt.stats().outcomes["done"] == 3
 
 
 def test_an_error_in_the_with_block_does_not_wait_for_answers(plan: fusec.Plan) -> None:

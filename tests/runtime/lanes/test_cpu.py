@@ -23,6 +23,20 @@ class Engine:
         return Status.DONE, False
 
 
+class Home:
+    """Keeps what it is told."""
+
+    def __init__(self, told: SimpleQueue[Ended]) -> None:
+        self._told = told
+
+    def ended(self, end: Ended, *, answered: bool) -> bool:
+        self._told.put(end)
+        return True
+
+    def drive(self) -> None:
+        raise AssertionError("all is done")
+
+
 class Item:
     """An item that nobody runs."""
 
@@ -44,7 +58,7 @@ def ticket(number: int, items: int = 1) -> Ticket:
 def test_requests_know_the_launch_in_which_they_began() -> None:
     ended: SimpleQueue[Ended] = SimpleQueue()
     engine: Any = Engine()
-    lane = CpuLane(0, engine, None, 1, ended.put)
+    lane = CpuLane(0, engine, None, 1, Home(ended))
 
     def launch(*tickets: Ticket) -> None:
         lane.start(Work([(tickets, 0)], 1, (1,), 1, False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fusec_testing.chromium import Tab, chromium
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from fusec.cli.app import app
 
 HOSTILE = "</style><script>alert(1)</script>\"'&" + "long" * 30
-PROFILE = {
+PROFILE: dict[str, dict[str, Any]] = {
     "templates": {
         "t": {"blocks_ns": {"1": [2_000_000, 2_000_000], "8": [4_000_000, 4_000_000]}},
         "u": {"blocks_ns": {"1": [500_000]}, "cut_ns": 1000},

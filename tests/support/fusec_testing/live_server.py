@@ -145,3 +145,36 @@ def finish(client: socket.socket) -> tuple[int, bytes]:
     finally:
         answer.close()
         client.close()
+
+
+class Stream:
+    """Events of the page, as a client hears them."""
+
+    def __init__(self, server: Live) -> None:
+        self.connection = http.client.HTTPConnection(server.http, timeout=20)
+        self.connection.request("GET", "/page/events")
+        self.answer = self.connection.getresponse()
+
+    def next(self) -> tuple[str, dict[str, Any]]:
+        lines = [self.answer.readline().decode() for _ in range(3)]
+        assert lines[2] == "\n", lines
+        return lines[0].removeprefix("event: ").strip(), json.loads(lines[1].removeprefix("data: "))
+
+    def until(self, key: str) -> dict[str, Any]:
+        """Give the next event that has something."""
+        while not (found := self.next()[1]).get(key):
+            pass
+        return found
+
+    def close(self) -> None:
+        self.answer.close()
+        self.connection.close()
+
+
+@contextlib.contextmanager
+def stream(server: Live) -> Iterator[Stream]:
+    opened = Stream(server)
+    try:
+        yield opened
+    finally:
+        opened.close()

@@ -4,7 +4,8 @@ With S programs on the card, a stage of n tiles in c copies, and t the time of a
 
     idle    c n / S waves, and while the last one is not full, programs that must wait for all of
             it have nothing to do: (ceil(x) - x) t each, x = c n / S. Other copies fill the gap if
-            (c - 1) n >= S. A policy that needs a part f of a stage's tiles waits for f of that.
+            (c - 1) n >= S, and tiles of one wave end together, so that there is nothing to gain.
+            A policy that needs a part f of a stage's tiles waits for f of that.
     polls   every wait is at least one poll on the way of a tile: ceil(c m / S) w p, for m tiles
             that wait for w counters each, p a poll's time
 
@@ -27,11 +28,10 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fusec.ir.frozen import dataclass
 from fusec.runtime.persistent.needs import Need
-from fusec.runtime.persistent.policy import Policy, Shape, counters_of, waited
+from fusec.runtime.persistent.policy import Policy, Shape, counters_of, waited, waited_part
 
 __all__ = ["RATES", "Rates", "StageCost", "Way", "cheapest", "choose", "idle_ns", "stage_cost"]
 
@@ -51,8 +51,9 @@ class Rates:
     poll_ns: float = 700.0
     task_ns: float = 2_500.0
     """Ticket, flag in the host's memory, words of the task and the signal."""
-    launch_ns: float = 2_000.0
-    """From the end of a kernel to the beginning of the next, in a graph."""
+    launch_ns: float = 3_000.0
+    """From the last tile of a kernel to the first products of the next one, in a graph: 1.3 us for
+    the launch, the rest for a grid that drains and one that starts."""
 
 
 RATES: Mapping[int, Rates] = {
@@ -95,9 +96,9 @@ def stage_cost(
 
 def idle_ns(stage: StageCost, copies: int, programs: int) -> float:
     """Estimate how long each program has nothing to do at the end of a stage that all wait for."""
-    if (copies - 1) * stage.tiles >= programs:
-        return 0.0
     waves = copies * stage.tiles / programs
+    if waves <= 1 or (copies - 1) * stage.tiles >= programs:
+        return 0.0
     return (ceil(waves) - waves) * stage.tile_ns
 
 
@@ -131,20 +132,14 @@ def cheapest(
         total = 0.0
         for reader, need in readers:
             waits = waited(need, counters)
-            # Who waits for a counter waits for all of its tiles.
-            part = waits.astype(float) @ _sizes(counters) / max(1, stage.tiles)
-            total += idle_ns(stage, copies, programs) * float(part.mean())
-            total += (
-                ceil(copies * reader.tiles / programs) * float(waits.sum(axis=1).mean())
-            ) * rates.poll_ns
+            part = waited_part(waits, np.bincount(counters))
+            total += idle_ns(stage, copies, programs) * part
+            polls = float(waits.sum(axis=1).mean()) if len(waits) else 0.0
+            total += ceil(copies * reader.tiles / programs) * polls * rates.poll_ns
         if best is None or total < best[1]:
             best = (policy, total)
     assert best is not None, "no policy is allowed"
     return best
-
-
-def _sizes(counters: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.bincount(counters)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

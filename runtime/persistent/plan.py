@@ -18,7 +18,7 @@ from fusec.ir.stage import BufferKind, Lowered
 from fusec.kernels.triton_table import Special
 from fusec.runtime.persistent.cost import Rates, StageCost, cheapest, stage_cost
 from fusec.runtime.persistent.needs import Need, needs_of, touched_slots
-from fusec.runtime.persistent.policy import Policy, counters_of, name_of, waited
+from fusec.runtime.persistent.policy import Policy, counters_of, name_of, waited, waited_part
 from fusec.runtime.persistent.stages import Laid, Pick, lay
 from fusec.runtime.tile.arena import plan_arena
 from fusec.runtime.tile.code import Lifetime
@@ -48,6 +48,8 @@ class Pair:
     policy: Policy
     waits: int
     """Of all tiles together, those that others imply left out."""
+    part: float
+    """Of the tiles of the stage before: how many a tile waits for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -218,6 +220,7 @@ class _Ties:
                 after=number,
                 policy=name_of(self._policies[p], waits),
                 waits=used[p],
+                part=waited_part(waits, self._sizes[p]),
             )
             for p, waits in reversed(before)
         ]

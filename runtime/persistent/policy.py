@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fusec.runtime.persistent.needs import Need
 
-__all__ = ["POLICIES", "Policy", "Shape", "counters_of", "name_of", "waited"]
+__all__ = ["POLICIES", "Policy", "Shape", "counters_of", "name_of", "waited", "waited_part"]
 
 Shape: TypeAlias = "tuple[int, int, int, int]"
 """Of a stage's tiles: rows of its table, layers, blocks of columns, blocks of rows."""
@@ -85,6 +85,17 @@ def waited(need: Need, counters: NDArray[np.int64]) -> NDArray[np.bool_]:
     if not count:
         return np.zeros((len(need), 0), np.bool_)
     return np.logical_or.reduceat(need[:, order], starts, axis=1)
+
+
+def waited_part(waits: NDArray[np.bool_], sizes: NDArray[np.int64]) -> float:
+    """Give how many of a stage's tiles a tile of another waits for, of all of them.
+
+    Args:
+        waits: [tiles, counters].
+        sizes: tiles that signal each counter.
+    """
+    # Who waits for a counter waits for all of its tiles.
+    return float((waits.astype(float) @ sizes).mean() / max(1, sizes.sum())) if len(waits) else 0.0
 
 
 def name_of(policy: Policy, waits: NDArray[np.bool_]) -> Policy:

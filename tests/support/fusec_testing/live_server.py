@@ -151,11 +151,14 @@ class Stream:
     """Events of the page, as a client hears them."""
 
     def __init__(self, server: Live) -> None:
+        self.left = 100
         self.connection = http.client.HTTPConnection(server.http, timeout=20)
         self.connection.request("GET", "/page/events")
         self.answer = self.connection.getresponse()
 
     def next(self) -> tuple[str, dict[str, Any]]:
+        self.left -= 1
+        assert self.left, "what was waited for does not come"
         lines = [self.answer.readline().decode() for _ in range(3)]
         assert lines[2] == "\n", lines
         return lines[0].removeprefix("event: ").strip(), json.loads(lines[1].removeprefix("data: "))

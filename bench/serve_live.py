@@ -200,7 +200,11 @@ def open_loop(
             except ConnectionError:
                 poll.unregister(client.socket)
                 client.close()
-                failed += 1
+                del due_at[client]
+                if client in free:  # it idled for so long that the server closed it
+                    free.remove(client)
+                else:
+                    failed += 1
                 continue
             if answer is None:
                 continue
@@ -245,7 +249,7 @@ def ended(threads: int) -> list[Figure]:
             clients = [threading.Thread(target=ask, args=(slow,)) for _ in range(SLOW)]
             for client in clients:
                 client.start()
-            while running.metrics()["fusec_submitted"] < SLOW and any(
+            while running.metrics()["fusec_submitted_total"] < SLOW and any(
                 client.is_alive() for client in clients
             ):
                 time.sleep(0.005)
@@ -274,11 +278,14 @@ def fairness(threads: int, rounds: int) -> list[Figure]:
         with server(made, threads, *more) as running:
             for _ in range(rounds):
                 alone += [_timed(running.port, _of("b", x)) for _ in range(5)]
+                before = running.metrics()["fusec_submitted"]
                 many = [Client(running.port) for _ in range(MANY)]
                 for client in many:
                     client.ask(_of("a", x))
                 end = time.monotonic() + 10
-                while running.metrics()["fusec_queued"] < MANY / 4 and time.monotonic() < end:
+                while time.monotonic() < end:
+                    if running.metrics()["fusec_submitted"] >= before + MANY:
+                        break
                     time.sleep(0.002)
                 waits.append(_timed(running.port, _of("b", x)))
                 for client in many:

@@ -10,7 +10,7 @@ import argparse
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def keep(figures: Iterable[Figure], out: Path) -> None:
         file.writelines(json.dumps({**asdict(row), **where}) + "\n" for row in rows)
 
 
-def table(rows: Iterable[dict[str, object]]) -> str:
+def table(rows: Iterable[Mapping[str, object]]) -> str:
     """Give Markdown of rows as they are in files."""
     lines = ["| case | what | unit | p20 | p50 | p80 | p99 | n | asked |", "|---" * 9 + "|"]
     for row in rows:

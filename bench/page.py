@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 import plots
+from figures import METRIC, short
 from rows import (
     OURS,
     Row,
@@ -70,9 +71,9 @@ svg .name { fill: var(--text); } .grid { stroke: var(--rule); } .axis { stroke: 
 def page(rows: Sequence[Row]) -> str:
     """Return the whole page."""
     times = runs(rows)
-    commits = ", ".join(dict.fromkeys(str(row["commit"])[:10] for row in times))
-    days = sorted({str(row["utc"])[:10] for row in times})
-    about = f"{source(times)}. Commit {commits}; {days[0]}" + (
+    commits = ", ".join(dict.fromkeys(str(row["commit"])[:10] for row in rows))
+    days = sorted({str(row["utc"])[:10] for row in rows})
+    about = f"{source(rows)}. Commit {commits}; {days[0]}" + (
         f" to {days[-1]}." if len(days) > 1 else "."
     )
     body = [
@@ -85,6 +86,7 @@ def page(rows: Sequence[Row]) -> str:
         *(_section(f"Time {told}", _sweep(rows, axis)) for axis, (told, _) in AXES.items()),
         _section("Every case", _bars(rows)),
         _section("Memory", _figures(rows)),
+        _section("Serving", _asked(rows)),
         _section("Notes, and who could not do what", _notes(times)),
     ]
     return (
@@ -203,7 +205,7 @@ def _figures(rows: Sequence[Row]) -> str:
     groups: dict[tuple[str, int, str], dict[str, float]] = {}
     for row in rows:
         value = number(row)
-        if row["metric"] == "run" or row["bench"] == "machine" or value is None:
+        if row["metric"] in ("run", METRIC) or row["bench"] == "machine" or value is None:
             continue
         key = str(row["case"]), int(str(row["threads"])), f"{row['metric']}|{row['unit']}"
         groups.setdefault(key, {})[str(row["impl"])] = value
@@ -213,6 +215,23 @@ def _figures(rows: Sequence[Row]) -> str:
         title = f"{case}, {_threads(threads)}: {name}"
         figures.append((title, plots.bars(values, unit, title)))
     return _grid(figures)
+
+
+def _asked(rows: Sequence[Row]) -> str:
+    quantiles = ("p20", "p50", "p80", "p99")
+    lines = "".join(
+        f'<tr><td>{escape(str(row["case"]))}</td><td class="left">{escape(str(row["impl"]))}</td>'
+        f"<td>{escape(str(row['unit']))}</td>"
+        + "".join(f"<td>{short(row.get(p))}</td>" for p in quantiles)
+        + f"<td>{row['n']}</td><td>{escape(str(row.get('asked') or ''))}</td>"
+        f'<td class="wrap">{escape(str(row.get("note") or ""))}</td></tr>'
+        for row in rows
+        if row["metric"] == METRIC
+    )
+    names = ("unit", *quantiles, "n", "asked")
+    head = '<tr><th>case</th><th class="left">what</th>'
+    head += "".join(f"<th>{name}</th>" for name in names) + '<th class="left">note</th></tr>'
+    return f'<div class="scroll"><table>{head}{lines}</table></div>' if lines else ""
 
 
 def _notes(rows: Sequence[Row]) -> str:

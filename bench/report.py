@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import figures
 from page import page
 from rows import (
     LIMIT,
@@ -101,12 +102,14 @@ def main(arguments: list[str] | None = None) -> None:
     own = RESULTS / f"{machine_class()}.jsonl"
     files = options.files or ([own] if own.is_file() else sorted(RESULTS.glob("*.jsonl")))
     rows = read(files)
-    if not runs(rows):
+    if not rows:
         sys.exit(f"no rows in {[str(path) for path in files] or RESULTS}")
     if not options.readme:
         options.html.parent.mkdir(parents=True, exist_ok=True)
         options.html.write_text(page(rows))
-        print(_json(rows) if options.json else table(rows))
+        asked = [row for row in rows if row["metric"] == figures.METRIC]
+        tables = [table(rows)] * bool(runs(rows)) + [figures.table(asked)] * bool(asked)
+        print(_json(rows) if options.json else "\n\n".join(tables))
         print(f"page: {options.html}", file=sys.stderr)
         return
     readme = ROOT / "README.md"

@@ -22,6 +22,7 @@ NAMED = (
     "serve_preempt",
     "serve_soak",
     "serve_throughput",
+    "sim_reality",
 )
 """Run only if they are asked for by name: they tell of serving, and take minutes."""
 QUICK_SECONDS = 2.0

@@ -82,3 +82,5 @@ def every_kind() -> Iterator[dict[str, object]]:
     yield row("64 heads", "fusec cpu", 50.0, **memory)
     yield row("64 heads", "onnxruntime", 900.0, **memory)
     yield row("mlp", "torch.compile", None, difference=None, note="RuntimeError: <no> compiler")
+    stop = {"bench": "serve_preempt", "metric": "figure", "unit": "ms", "asked": "p99 <= 1"}
+    yield row("a stop within a batch", "small waits more", 0.5, p99=0.75, **stop)

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("report", "page", "plots", "rows", "where", "made_rows")
+NAMES = ("report", "page", "plots", "rows", "figures", "where", "made_rows")
 
 
 @pytest.fixture
@@ -84,6 +84,18 @@ def test_the_page_stands_alone_and_is_well_formed(report, made: Path, tmp_path: 
     assert "2.00x slower (onnxruntime)" in text
     assert "RuntimeError: &lt;no&gt; compiler" in text
     assert "A &lt;processor&gt;" in text
+
+
+def test_figures_stand_beside_what_was_asked(report, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    import made_rows
+
+    path, out = tmp_path / "rows.jsonl", tmp_path / "page.html"
+    stop = [row for row in made_rows.every_kind() if row["metric"] == "figure"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in stop))
+    report.main([str(path), "--html", str(out)])
+    cells = "| a stop within a batch | small waits more | ms | 0.5 | 0.5 | 0.5 | 0.75 | 9 |"
+    assert f"{cells} p99 <= 1 |" in capsys.readouterr().out
+    assert "<td>0.75</td><td>9</td><td>p99 &lt;= 1</td>" in out.read_text()
 
 
 def test_json_has_no_nan(report, made: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]

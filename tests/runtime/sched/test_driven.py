@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fusec_testing.sched import MS, ask, costs, drive, workloads
+from fusec_testing.sched import MS, ask, costs, drive, surprises, workloads
 from hypothesis import given, settings
 
 from fusec.ir.errors import VerifyError
@@ -24,7 +24,7 @@ NAMES = [*POLICIES, "fair:fifo", "fair:split"]
 
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=60)
-@given(work=workloads())
+@given(work=surprises())
 def test_each_request_ends_once_and_lanes_hold_one_pack(name: str, work: Workload) -> None:
     profile, requests, options = work
     run = drive(name, profile, requests, **options)
@@ -39,7 +39,7 @@ def test_each_request_ends_once_and_lanes_hold_one_pack(name: str, work: Workloa
 
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=25)
-@given(work=workloads())
+@given(work=surprises())
 def test_the_same_requests_give_the_same_log_and_it_replays(name: str, work: Workload) -> None:
     profile, requests, options = work
     first = drive(name, profile, requests, **options)

@@ -15,7 +15,17 @@ from fusec.runtime.sched.profile import Profile, TemplateCost
 from fusec.runtime.sched.records import Action, Request
 from fusec.runtime.sched.view import View
 
-__all__ = ["MS", "ask", "costs", "drive", "ended", "policy_of", "requests_of", "workloads"]
+__all__ = [
+    "MS",
+    "ask",
+    "costs",
+    "drive",
+    "ended",
+    "policy_of",
+    "requests_of",
+    "surprises",
+    "workloads",
+]
 
 MS = 1_000_000
 
@@ -118,9 +128,22 @@ def workloads(draw: st.DrawFn) -> tuple[Profile, list[Request], dict[str, Any]]:
         bytes_each=10,
     )
     options = {
-        "lanes": draw(st.integers(1, 3)),
+        "lanes": draw(st.sampled_from([1, 1, 2, 3, 8])),
         "queue_limit": draw(st.sampled_from([2, 1000])),
         "retreat_ns": draw(st.sampled_from([None, MS // 5])),
         "memory_bytes": draw(st.sampled_from([None, 50, 65])),
     }
     return profile, draw(requests_of()), options
+
+
+@st.composite
+def surprises(draw: st.DrawFn) -> tuple[Profile, list[Request], dict[str, Any]]:
+    """Draw a workload whose blocks take other times than the profile says, told or not."""
+    profile, requests, options = draw(workloads())
+    factors = [{}, {"halves": 3}, {"short": 2, "long": 4, "batch": 0.5}]
+    factor: dict[str, float] = draw(st.sampled_from(factors))
+
+    def service(template: str, block: int, rows: int) -> int:
+        return round(profile[template].span_ns(block, block + 1, rows) * factor.get(template, 1))
+
+    return profile, requests, {**options, "service": service, "correct": draw(st.booleans())}

@@ -12,7 +12,7 @@ from fusec.ir.plan import PlanData
 from fusec.ir.stage import Lowered, TileOp
 from fusec.kernels.cuda.cards import Card, blocks_per_multiprocessor, card_of, why_not
 from fusec.kernels.cuda.compile import compile_jobs, compiler_name
-from fusec.kernels.cuda.special import job_of
+from fusec.kernels.cuda.special import job_of, key_of
 from fusec.kernels.grouped.stage import Grouped
 from fusec.kernels.persistent.branches import NAME, branches_in
 from fusec.kernels.persistent.compile import super_kernels
@@ -50,6 +50,8 @@ class TargetKernel:
     blocks_per_multiprocessor: int
     """Resident at once."""
     code_bytes: int
+    mma: str
+    """Matrix instructions that it has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,8 @@ def compile_for(
 ) -> DeviceCode:
     """Compile all that stages take on a card; no card and no driver are needed.
 
-    Configurations that do not compile, do not fit the card or spill are dropped, with the reason.
+    Configurations that do not compile, do not fit the card, spill, or would add up in another order
+    are dropped, with the reason.
 
     Args:
         target: such as "cuda:sm_90".
@@ -153,21 +156,20 @@ def compile_for(
     kernels: list[DeviceKernel] = []
     dropped: list[DroppedKernel] = []
     codes: dict[str, bytes] = {}
-    for result in results:
+    firsts: dict[tuple[str, Constants], str] = {}
+    for special, result in zip(wanted, results, strict=True):
         if isinstance(result, DroppedKernel):
             dropped.append(result)
             continue
         kernel = result.kernel
-        reason = why_not(kernel, card)
+        reason = why_not(kernel, card) or _other_sums(special, kernel, firsts)
         if reason is None:
             kernels.append(kernel)
             codes[kernel.code] = result.code
         else:
             gone = DroppedKernel(name=kernel.name, constants=kernel.constants, reason=reason)
             dropped.append(gone)
-    together, why = super_kernels(
-        list(_whole(plan, stages)), {(k.name, k.constants): k for k in kernels}, card
-    )
+    together, why = super_kernels(list(_whole(plan, stages)), {key_of(k): k for k in kernels}, card)
     kernels += [made.kernel for made in together]
     codes |= {made.kernel.code: made.code for made in together}
     dropped += why
@@ -178,6 +180,17 @@ def compile_for(
         dropped=tuple(dropped),
         codes=codes,
     )
+
+
+def _other_sums(
+    special: Special, kernel: DeviceKernel, firsts: dict[tuple[str, Constants], str]
+) -> str | None:
+    """Say why a configuration's bytes would not be those of the first that is kept; None if so."""
+    fixed = tuple((n, v) for n, v in special.constants if n not in ("BLOCK_M", "BLOCK_N"))
+    first = firsts.setdefault((kernel.name, fixed), kernel.mma)
+    if kernel.mma == first:
+        return None
+    return f"multiplies by {kernel.mma or 'no matrices'}, the preferred one by {first or 'none'}"
 
 
 def target_infos(
@@ -195,8 +208,8 @@ def target_infos(
 
 def _info(code: DeviceCode, plan: PlanData, stages: Stages) -> TargetInfo:
     card = card_of(code.target)
-    have = {(k.name, k.constants) for k in code.kernels}
-    reasons = {(d.name, d.constants): d.reason for d in code.dropped}
+    have = set(map(key_of, code.kernels))
+    reasons = {key_of(d): d.reason for d in code.dropped}
     served = 0
     missing: Counter[tuple[str, str]] = Counter()
     for op, found in _stages(plan, stages, card):
@@ -270,6 +283,7 @@ def _described(kernel: DeviceKernel, card: Card, code_bytes: int) -> TargetKerne
         warps=kernel.warps,
         blocks_per_multiprocessor=blocks_per_multiprocessor(kernel, card),
         code_bytes=code_bytes,
+        mma=kernel.mma,
     )
 
 

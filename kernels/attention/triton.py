@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 
 from fusec.kernels.grouped.floats import exp, float_of
-from fusec.kernels.grouped.point import finish, layer_at, pointer, tile_at, vector, widened
+from fusec.kernels.grouped.point import finish, layer_at, pointer, ready, tile_at, vector, widened
 
 __all__ = ["attention", "attention_tile"]
 
@@ -34,8 +34,10 @@ def attention(
     WIDEN: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_T: tl.constexpr,
+    OVERLAP: tl.constexpr = 0,
 ):
     """Run tiles of attention stages."""
+    ready(OVERLAP)
     for at in range(tl.program_id(0), tl.load(count), tl.num_programs(0)):
         attention_tile(
             table, tiles, at, status, WORDS, X_DTYPE, Q_ALIGNED, K_ALIGNED, V_ALIGNED, MASK,

@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 from fusec.kernels.gemm.triton import CHUNK
-from fusec.kernels.grouped.point import finish, layer_at, pointer, tile_at, vector, widened
+from fusec.kernels.grouped.point import finish, layer_at, pointer, ready, tile_at, vector, widened
 
 __all__ = ["conv", "conv_tile", "depthwise", "depthwise_tile"]
 
@@ -70,8 +70,10 @@ def conv(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    OVERLAP: tl.constexpr = 0,
 ):
     """Run tiles of convolutions."""
+    ready(OVERLAP)
     for at in range(tl.program_id(0), tl.load(count), tl.num_programs(0)):
         conv_tile(
             table, tiles, at, status, WORDS, A_DTYPE, A_ALIGNED, B_DTYPE, B_COLUMNS, C_MULTIPLE,
@@ -200,8 +202,10 @@ def depthwise(
     POINT: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    OVERLAP: tl.constexpr = 0,
 ):
     """Run tiles of depthwise convolutions: one chain over taps for each pixel and channel."""
+    ready(OVERLAP)
     for at in range(tl.program_id(0), tl.load(count), tl.num_programs(0)):
         depthwise_tile(
             table, tiles, at, status, WORDS, A_DTYPE, A_ALIGNED, B_DTYPE, B_COLUMNS, NEAR,

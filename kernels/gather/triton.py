@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from fusec.kernels.grouped.point import finish, layer_at, pointer, tile_at, vector, widened
+from fusec.kernels.grouped.point import finish, layer_at, pointer, ready, tile_at, vector, widened
 
 __all__ = ["gather", "gather_tile"]
 
@@ -27,8 +27,10 @@ def gather(
     POINT: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    OVERLAP: tl.constexpr = 0,
 ):
     """Run tiles of gathers."""
+    ready(OVERLAP)
     for at in range(tl.program_id(0), tl.load(count), tl.num_programs(0)):
         gather_tile(
             table, tiles, at, status, WORDS, FORM, X_DTYPE, X_ALIGNED, INDEX, WRAP, N_MULTIPLE,

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from fusec.kernels.grouped.point import finish, pointer, tile_at, vector, widened
+from fusec.kernels.grouped.point import finish, pointer, ready, tile_at, vector, widened
 
 __all__ = ["CHUNK", "gemm", "gemm_tile", "products"]
 
@@ -30,8 +30,10 @@ def gemm(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    OVERLAP: tl.constexpr = 0,
 ):
     """Run tiles of gemm stages."""
+    ready(OVERLAP)
     for at in range(tl.program_id(0), tl.load(count), tl.num_programs(0)):
         gemm_tile(
             table, tiles, at, status, WORDS, A_DTYPE, A_ALIGNED, B_DTYPE, K_MULTIPLE, N_MULTIPLE,

@@ -6,6 +6,7 @@ have a stride for each. Programs are constants: Triton evaluates their text whil
 
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from fusec.kernels.grouped.extremes import round_bf16
 from fusec.kernels.grouped.steps import function_of
@@ -15,6 +16,7 @@ __all__ = [
     "layer_at",
     "memory_type",
     "pointer",
+    "ready",
     "tile_at",
     "vector",
     "view_offset",
@@ -124,6 +126,17 @@ def pointer(words, AT: tl.constexpr, DTYPE: tl.constexpr, ALIGNED: tl.constexpr)
     """
     start = tl.load(words + AT).to(tl.pointer_type(memory_type(DTYPE)))
     return tl.multiple_of(start, ALIGNED)
+
+
+@triton.jit
+def ready(OVERLAP: tl.constexpr):
+    """Let the next kernel of the stream get going, and wait until the one before is over.
+
+    Both do nothing where launches do not overlap. A kernel touches no memory before.
+    """
+    if OVERLAP:
+        gdc_launch_dependents()
+        gdc_wait()
 
 
 @triton.jit

@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 from fusec.kernels.gemm.triton import products
-from fusec.kernels.grouped.point import finish, layer_at, pointer, tile_at, vector, widened
+from fusec.kernels.grouped.point import finish, layer_at, pointer, ready, tile_at, vector, widened
 
 __all__ = ["matmul", "matmul_tile"]
 
@@ -30,8 +30,10 @@ def matmul(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    OVERLAP: tl.constexpr = 0,
 ):
     """Run tiles of matmul stages."""
+    ready(OVERLAP)
     for at in range(tl.program_id(0), tl.load(count), tl.num_programs(0)):
         matmul_tile(
             table, tiles, at, status, WORDS, A_DTYPE, A_ALIGNED, B_DTYPE, B_ALIGNED, B_NEAR,

@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 from fusec.kernels.grouped.floats import float_of
-from fusec.kernels.grouped.point import finish, pointer, tile_at, view_offset, widened
+from fusec.kernels.grouped.point import finish, pointer, ready, tile_at, view_offset, widened
 
 __all__ = ["norm", "norm_tile"]
 
@@ -26,8 +26,10 @@ def norm(
     POINT: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_R: tl.constexpr,
+    OVERLAP: tl.constexpr = 0,
 ):
     """Run tiles of norm stages."""
+    ready(OVERLAP)
     for at in range(tl.program_id(0), tl.load(count), tl.num_programs(0)):
         norm_tile(
             table, tiles, at, status, WORDS, AXES, KIND, X_DTYPE, X_ALIGNED, N_MULTIPLE, WEIGHT,

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from fusec.kernels.grouped.point import finish, tile_at
+from fusec.kernels.grouped.point import finish, ready, tile_at
 
 __all__ = ["pointwise", "pointwise_tile", "row_frame"]
 
@@ -20,8 +20,10 @@ def pointwise(
     POINT: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    OVERLAP: tl.constexpr = 0,
 ):
     """Run tiles of pointwise stages."""
+    ready(OVERLAP)
     for at in range(tl.program_id(0), tl.load(count), tl.num_programs(0)):
         pointwise_tile(table, tiles, at, status, WORDS, AXES, N_MULTIPLE, POINT, BLOCK_M, BLOCK_N)
 

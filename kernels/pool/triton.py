@@ -5,7 +5,7 @@ import triton.language as tl
 
 from fusec.kernels.grouped.extremes import maximum
 from fusec.kernels.grouped.floats import float_of
-from fusec.kernels.grouped.point import finish, layer_at, pointer, tile_at, widened
+from fusec.kernels.grouped.point import finish, layer_at, pointer, ready, tile_at, widened
 
 __all__ = ["pool", "pool_tile"]
 
@@ -26,8 +26,10 @@ def pool(
     POINT: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    OVERLAP: tl.constexpr = 0,
 ):
     """Run tiles of pooling or resizing stages."""
+    ready(OVERLAP)
     for at in range(tl.program_id(0), tl.load(count), tl.num_programs(0)):
         pool_tile(
             table, tiles, at, status, WORDS, MODE, X_DTYPE, NEAR, N_MULTIPLE, INCLUDE_PAD, CORNERS,

@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 from fusec.kernels.grouped.floats import exp, float_of, log
-from fusec.kernels.grouped.point import finish, pointer, tile_at, widened
+from fusec.kernels.grouped.point import finish, pointer, ready, tile_at, widened
 
 __all__ = ["reduce", "reduce_tile", "scan", "scan_tile"]
 
@@ -55,8 +55,10 @@ def reduce(
     SECOND_AT: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_R: tl.constexpr,
+    OVERLAP: tl.constexpr = 0,
 ):
     """Run tiles of reductions."""
+    ready(OVERLAP)
     for at in range(tl.program_id(0), tl.load(count), tl.num_programs(0)):
         reduce_tile(
             table, tiles, at, status, WORDS, KIND, COLUMNS, FLAT, NEAR, X_DTYPE, X_ALIGNED, POINT,
@@ -257,8 +259,10 @@ def scan(
     X_DTYPE: tl.constexpr,
     POINT: tl.constexpr,
     BLOCK_M: tl.constexpr,
+    OVERLAP: tl.constexpr = 0,
 ):
     """Run tiles of running sums."""
+    ready(OVERLAP)
     for at in range(tl.program_id(0), tl.load(count), tl.num_programs(0)):
         scan_tile(table, tiles, at, status, WORDS, X_DTYPE, POINT, BLOCK_M)
 

@@ -10,7 +10,7 @@ import triton.language as tl
 from fusec.kernels.gemm.triton import products
 from fusec.kernels.grouped.floats import exp as e_to
 from fusec.kernels.grouped.floats import expm1, float_of, log1p, sigmoid, tanh
-from fusec.kernels.grouped.point import memory_type, pointer, tile_at, widened
+from fusec.kernels.grouped.point import memory_type, pointer, ready, tile_at, widened
 
 __all__ = ["rnn", "rnn_tile"]
 
@@ -131,8 +131,10 @@ def rnn(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    OVERLAP: tl.constexpr = 0,
 ):
     """Run tiles of recurrent stages."""
+    ready(OVERLAP)
     for at in range(tl.program_id(0), tl.load(count), tl.num_programs(0)):
         rnn_tile(
             table, tiles, at, status, WORDS, MODE, X_DTYPE, Y_ALIGNED, R_DTYPE, R_COLUMNS, REVERSE,

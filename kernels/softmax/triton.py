@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 from fusec.kernels.grouped.floats import exp, log
-from fusec.kernels.grouped.point import finish, pointer, tile_at, vector, widened
+from fusec.kernels.grouped.point import finish, pointer, ready, tile_at, vector, widened
 
 __all__ = ["softmax", "softmax_tile"]
 
@@ -25,8 +25,10 @@ def softmax(
     POINT: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_R: tl.constexpr,
+    OVERLAP: tl.constexpr = 0,
 ):
     """Run tiles of softmax stages."""
+    ready(OVERLAP)
     for at in range(tl.program_id(0), tl.load(count), tl.num_programs(0)):
         softmax_tile(
             table, tiles, at, status, WORDS, X_DTYPE, X_ALIGNED, N_MULTIPLE, LOG, POINT, BLOCK_M,

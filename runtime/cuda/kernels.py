@@ -11,7 +11,7 @@ from fusec.kernels.configs import ARCHITECTURES
 from fusec.kernels.cuda.cards import Card, blocks_per_multiprocessor, card_of, why_not
 from fusec.kernels.cuda.compile import Made, compile_jobs
 from fusec.kernels.cuda.job import Job
-from fusec.kernels.cuda.special import job_of
+from fusec.kernels.cuda.special import job_of, key_of, overlaps
 from fusec.kernels.triton_table import Special
 from fusec.runtime.cuda.context import Context
 from fusec.runtime.cuda.module import Function, Module, load_kernels
@@ -31,6 +31,11 @@ class Ready:
     function: Function
     blocks_per_multiprocessor: int
     """Resident at once."""
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether it may start before the one ahead has ended: it waits itself."""
+        return overlaps(self.function.kernel)
 
 
 def arch_of(capability: tuple[int, int], targets: Iterable[str]) -> int:
@@ -123,11 +128,10 @@ class KernelStore:
         for code in self._codes():
             if code.target != self.card.target or any(code is one for one in self._loaded):
                 continue
-            for (name, constants), function in load_kernels(self._context, code).items():
-                assert isinstance(constants, tuple)
-                self._enter((name, constants), function)
+            for function in load_kernels(self._context, code).values():
+                self._enter(key_of(function.kernel), function)
             for dropped in code.dropped:
-                self._ready.setdefault((dropped.name, dropped.constants), dropped.reason)
+                self._ready.setdefault(key_of(dropped), dropped.reason)
             self._loaded.append(code)
 
     def _make(self, missing: Sequence[Special]) -> None:

@@ -135,9 +135,11 @@ class Recording:
 
     def _launch(self, number: int) -> None:
         sheet, kernel, base = self.sheet, self._kernels[number], self._memory.address
+        # What is ahead of the first one need not be a kernel.
+        overlapping = self._overlapping and number > 0 and kernel.ready.overlaps
         kernel.ready.function.launch(
             self._stream,
-            Launch(grid=(kernel.grid, 1, 1), overlapping=self._overlapping and number > 0),
+            Launch(grid=(kernel.grid, 1, 1), overlapping=overlapping),
             [
                 base + sheet.tables[number],
                 base + sheet.tiles[number],

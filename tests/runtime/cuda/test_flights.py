@@ -165,3 +165,14 @@ def test_a_closed_card_refuses_and_opens_again() -> None:
         prepared.run(inputs)
     world.check(rows(1))
     world.close()
+
+
+def test_launches_overlap_where_kernels_wait_themselves() -> None:
+    for capability, wanted in (((9, 0), [[], [6]]), ((8, 0), [[], []])):
+        fake = ComputingCard(capability=capability)
+        world = on_card(PLAN, fake=fake, lanes=1, graphs=False, overlapping=True)
+        world.check(rows(0))
+        fake.launches.clear()
+        world.check(rows(1))
+        assert [launch["attributes"] for launch in fake.launches] == wanted
+        world.close()

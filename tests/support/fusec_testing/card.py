@@ -326,8 +326,9 @@ class ComputingCard(FakeLibrary):
             torch.from_numpy(np.frombuffer((ctypes.c_char * 16).from_address(value), dtype=kind))
             for value, kind in zip(values, kinds, strict=True)
         ]
-        constants = {**dict(job.constants), "WIDEN": 1}
-        constants = {k: v for k, v in constants.items() if k in dict(job.constants)}
+        constants = {name: value for name, value in job.constants if name != "OVERLAP"}
+        if "WIDEN" in constants:
+            constants["WIDEN"] = 1
         with np.errstate(all="ignore"), warnings.catch_warnings(), patched_once_a_module():
             warnings.simplefilter("ignore", RuntimeWarning)
             found[(programs,)](*pointers, **constants)

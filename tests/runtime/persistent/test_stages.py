@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -19,8 +20,9 @@ from torch import nn
 from fusec.ir.dtypes import numpy_dtype
 from fusec.ir.errors import UnsupportedError
 from fusec.ir.extents import value
-from fusec.ir.stage import BufferKind, Lowered
+from fusec.ir.stage import BufferKind, Lowered, Stage, View
 from fusec.kernels.persistent.footprint import Access
+from fusec.runtime.persistent.needs import needs_of
 from fusec.runtime.persistent.stages import SLOT_BITS, Laid, group_at, groups_of, lay, slot_of
 
 interpreter()
@@ -150,3 +152,31 @@ def test_a_stage_without_a_kernel_is_told() -> None:
     model = HEAD.build()
     with pytest.raises(UnsupportedError, match=r"stage 0 \(gemm\) has no kernel"):
         lay(model.lowered, model.symbols(5), 1, lambda spelled: None)
+
+
+def test_who_writes_a_buffer_again_waits_for_all_that_used_it() -> None:
+    model = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU())
+    lowered = lowered_module(model.eval(), torch.randn(40, 16)).lowered
+    first, third = (lowered.stages[n].writes[0].slot for n in (0, 2))
+
+    def again(view: View) -> View:
+        return replace(view, slot=first) if view.slot == third else view
+
+    def moved(stage: Stage) -> Stage:
+        point = stage.point
+        if point is not None:
+            operands = tuple(None if v is None else again(v) for v in point.operands)
+            point = replace(point, operands=operands)
+        reads, writes = (tuple(map(again, views)) for views in (stage.reads, stage.writes))
+        return replace(stage, reads=reads, writes=writes, point=point)
+
+    twice = replace(lowered, stages=tuple(map(moved, lowered.stages)))
+    laid = lay(twice, {}, 1, pick_small)
+    plain = needs_of(lowered, {}, 1, lay(lowered, {}, 1, pick_small))
+    needs = needs_of(twice, {}, 1, laid)
+    assert plain[2].keys() == {1}
+    assert not plain[2][1].all()
+    assert needs[2].keys() == {0, 1}
+    assert needs[2][0].all()
+    assert needs[2][1].all()
+    assert needs[3].keys() == plain[3].keys() == {2}

@@ -164,6 +164,8 @@ def _check_kernel(kernel: object, cubins: Mapping[str, Cubin], target: str) -> s
     )
     if any(type(n) is not int or not 0 <= n < 1 << 31 for n in numbers):
         raise Flaw(where, "one of its numbers is no size")
+    if not isinstance(kernel.mma, str):
+        raise Flaw(where, "its matrix instructions have no names")
     if kernel.hidden > _MAX_HIDDEN:
         raise Flaw(where, f"{kernel.hidden} hidden parameters")
     if kernel.code not in cubins:

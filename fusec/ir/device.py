@@ -35,6 +35,8 @@ class DeviceKernel:
     stack_bytes: int
     spill_bytes: int
     """Written because registers did not suffice."""
+    mma: str = ""
+    """Matrix instructions that it has: equal ones add up in equal order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

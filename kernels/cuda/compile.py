@@ -110,6 +110,7 @@ def _made(job: Job, answer: dict[str, Any]) -> Made:
         registers=said.registers,
         stack_bytes=said.stack_bytes,
         spill_bytes=answer["spill_bytes"],
+        mma=answer["mma"],
     )
     return Made(kernel=kernel, code=code)
 

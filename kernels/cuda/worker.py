@@ -1,7 +1,7 @@
 """What a compiling process does: jobs come in as lines of JSON, answers leave the same way.
 
     {"name": ..., "module": ..., ...}                                  a `Job`
-    {"code": base64, "shared_bytes": ..., "spill_bytes": ..., ...}
+    {"code": base64, "shared_bytes": ..., "spill_bytes": ..., "mma": ..., ...}
     {"error": "...", "lasting": true}                                  it would end so again
 
 Triton reads its settings from the environment when it is imported, prints what a failing assembler
@@ -23,6 +23,9 @@ __all__ = ["main"]
 
 _SPILLS = re.compile(r"(\d+) bytes spill stores")
 _ERROR_CHARS = 400
+_MATRICES = re.compile(r"\b(?:wgmma\.mma_async|mma)\.sync\.aligned\.m\d+n\d+k\d+[\w.]*")
+_COLUMNS = re.compile(r"(?<=^wgmma\.mma_async\.sync\.aligned\.m64)n\d+")
+"""Of a warpgroup's instruction: how many there are at once says nothing of the order of sums."""
 
 
 def main() -> None:
@@ -81,7 +84,13 @@ def _compile(job: Mapping[str, Any], printed: io.StringIO) -> dict[str, Any]:
         "warps": made.metadata.num_warps,
         "shared_bytes": made.metadata.shared,
         "spill_bytes": sum(spills),
+        "mma": _matrices(made.asm["ptx"]),
     }
+
+
+def _matrices(code: str) -> str:
+    """Name the matrix instructions in assembly."""
+    return " ".join(sorted({_COLUMNS.sub("", found) for found in _MATRICES.findall(code)}))
 
 
 def _plain(function: object) -> Callable[..., object]:

@@ -22,6 +22,7 @@ ANSWER = {
     "warps": 4,
     "shared_bytes": 512,
     "spill_bytes": 0,
+    "mma": "",
 }
 SIGNATURE = (("x", "*fp32"), ("y", "*fp32"), ("n", "i32"), ("BLOCK", "constexpr"))
 

@@ -152,7 +152,7 @@ def test_numbers_are_right_under_load(
     tab.until(f"{shown['done']} === '{done:,}'")
     share = counted["fusec_kept"] / counted["fusec_promised"]
     assert 0 < share < 1
-    assert tab.value(shown["attained"]) == f"{100 * share:.1f} %"
+    tab.until(f"{shown['attained']} === '{100 * share:.1f} %'")
     for key, wanted in {
         "queued": "0",
         "queued-more": "0 in flight",

@@ -21,7 +21,7 @@ from fusec.server.running import Options
 from fusec.server.store import PlanStore
 
 SIZES = [(1280, 800, False), (390, 844, True)]
-HOSTILE = '<img src=x onerror="alert(1)"></script> \'&quot; кошка ' + "long" * 20
+HOSTILE = '<img src=x onerror="alert(1)"></script> \'&quot; кошка ' + "long" * 15
 NAMES = ("cat-1", "cat-2", "cat-3", HOSTILE)
 
 COLOURED = """(() => {

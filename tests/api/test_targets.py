@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,29 @@ def test_what_does_not_fit_is_dropped_with_its_reason(plan: fusec.Plan, jobs: li
     assert reasons[32] == "does not compile: 32"
     assert reasons[128] == "spills 24 bytes of registers"
     assert (info.stages, info.missing, info.stale) == (1, (), False)
+
+
+def test_other_instructions_than_the_first_are_dropped(
+    plan: fusec.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their sums would be in another order, so a choice by time would change answers."""
+
+    def compile_jobs(given: Sequence[Job], progress: object = None) -> list[Made | DroppedKernel]:
+        results: list[Made | DroppedKernel] = []
+        for job, mma in zip(given, ("one", "two", "one", "two"), strict=True):
+            result = made(job)
+            if isinstance(result, Made):
+                kernel = replace(result.kernel, mma=mma, shared_bytes=0, spill_bytes=0)
+                result = replace(result, kernel=kernel)
+            results.append(result)
+        return results
+
+    monkeypatch.setattr(module, "compile_jobs", compile_jobs)
+    info = plan.compile_for("cuda:sm_90")
+    assert [k.mma for k in info.kernels] == ["one"]
+    reasons = {dict(d.constants)["BLOCK_M"]: d.reason for d in info.dropped}
+    assert reasons[16] == reasons[128] == "multiplies by two, the preferred one by one"
+    assert info.stages == 1
 
 
 def test_code_is_saved_and_loaded_with_the_plan(plan: fusec.Plan, tmp_path: Path) -> None:

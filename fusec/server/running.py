@@ -31,6 +31,9 @@ from fusec.server.tracing import start_spans
 __all__ = ["Options", "Running", "running", "serve"]
 
 _LISTEN = 2048
+_KEEP_S = 620
+"""Idle connections are kept so long: balancers keep theirs for up to 600 s, and what they send on one
+that we have just closed is lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +221,7 @@ async def _http(doors: "_Doors", options: Options, port: int | None, app: Any) -
         lifespan="off",
         interface="asgi3",
         server_header=False,
+        timeout_keep_alive=_KEEP_S,
         timeout_graceful_shutdown=max(1, round(options.exit_s)),
     )
     server = Quiet(config)

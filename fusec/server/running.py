@@ -32,8 +32,8 @@ __all__ = ["Options", "Running", "running", "serve"]
 
 _LISTEN = 2048
 _KEEP_S = 620
-"""Idle connections are kept so long: balancers keep theirs for up to 600 s, and what they send on one
-that we have just closed is lost."""
+"""Idle connections are kept so long: balancers keep theirs for up to 600 s, and what they send on
+one that was just closed is lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,6 +90,9 @@ _SINGLE_CONV = Family(
 )
 """Places of taps are in registers too: 128 rows spill."""
 
+_SINGLE_TAPS = Family(mma=Mma.FMA, block_k=32, tiles=((64, 64, 8, 3), (32, 32, 4, 3)))
+"""Convolutions of few channels: every element has a place of its own."""
+
 _DOUBLE = Family(mma=Mma.FMA, block_k=16, tiles=((32, 32, 4, 2), (16, 16, 4, 2)))
 """Float64. The interpreter's; cards multiply it in matrices, too."""
 
@@ -109,8 +112,6 @@ _HALF_CONV = Family(
 _HALF_TAPS = Family(
     mma=Mma.SYNC, block_k=64, tiles=((64, 64, 8, 3), (16, 64, 4, 3), (32, 32, 4, 3))
 )
-"""Convolutions of few channels: every element has a place of its own."""
-
 _HALF_90 = Family(
     mma=Mma.WARPGROUP,
     block_k=64,
@@ -207,8 +208,6 @@ def _family(kernel: str, arch: int, constants: Mapping[str, int | str]) -> Famil
     single = dtypes[0] != dtypes[1] or dtypes[0] == "float32"
     if kernel != "conv":
         return _SINGLE if single else _HALF_90 if arch == 90 else _HALF
-    if single:
-        return _SINGLE_CONV
     if int(constants["C_MULTIPLE"]) < 8 or not constants["NEAR"]:
-        return _HALF_TAPS_90 if arch == 90 else _HALF_TAPS
-    return _HALF_CONV_90 if arch == 90 else _HALF_CONV
+        return _SINGLE_TAPS if single else _HALF_TAPS_90 if arch == 90 else _HALF_TAPS
+    return _SINGLE_CONV if single else _HALF_CONV_90 if arch == 90 else _HALF_CONV

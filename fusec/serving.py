@@ -8,7 +8,6 @@ with fusec.Runtime(plan) as rt:
 submit (any thread) -> inbox -> a turn, by whoever brings news: policy -> lanes -> futures
 """
 
-import asyncio
 import itertools
 import os
 import threading
@@ -30,7 +29,7 @@ from fusec.runtime.sched.policy import Policy
 from fusec.runtime.sched.profile import Profile
 from fusec.runtime.sched.records import Request, Result
 from fusec.runtime.sched.view import NewCost
-from fusec.runtime.serving.answer import Courier
+from fusec.runtime.serving.answer import Courier, awaited
 from fusec.runtime.serving.inbox import Inbox
 from fusec.runtime.serving.items import Item, Ticket
 from fusec.runtime.serving.journal import Journal
@@ -200,14 +199,14 @@ class Runtime:
         future = self.submit(
             model, inputs, tenant=tenant, deadline_ms=deadline_ms, priority=priority
         )
-        answer: dict[str, Any] = await asyncio.wrap_future(future)
+        answer: dict[str, Any] = await awaited(future)
         return answer
 
     def stats(self) -> Stats:
         """Give what was counted since the start."""
         if os.getpid() == self._process:
             self._turns.drive()
-        return self._watch.stats(self._driver, self._setup.engine.shapes)
+        return self._watch.stats(self._driver, self._setup.engine.caches())
 
     def record(self, limit: int = 8192) -> Recording:
         """Have launches written down, the last `limit` of them, until that is closed."""

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import Any, TypeAlias
 
 from fusec.ir.frozen import dataclass
+from fusec.runtime.serving.answer import awaited
 from fusec.server.errors import EXPIRED_TEXT, Fault, ServerError
 from fusec.server.models import Model
 from fusec.server.parameters import Asks
@@ -49,7 +50,7 @@ class Place:
         """
         future = submit(priority=self.priority)
         if self.timeout_s is None:
-            return future, await asyncio.wrap_future(future)
+            return future, await awaited(future)
         late = False
 
         def check() -> None:
@@ -58,7 +59,7 @@ class Place:
 
         timer = asyncio.get_running_loop().call_later(self.timeout_s, check)
         try:
-            return future, await asyncio.wrap_future(future)
+            return future, await awaited(future)
         except asyncio.CancelledError as e:
             task = asyncio.current_task()
             if not late or task is None or task.cancelling():
@@ -68,7 +69,7 @@ class Place:
         finally:
             timer.cancel()
         future = submit(priority=-1)
-        return future, await asyncio.wrap_future(future)
+        return future, await awaited(future)
 
 
 def place_of(model: Model, asks: Asks, connection_ms: float | None) -> Place:

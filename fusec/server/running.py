@@ -19,6 +19,7 @@ from fusec.server.caller import Callers
 from fusec.server.control import Control
 from fusec.server.errors import ServerError
 from fusec.server.frontdoor import FrontDoor
+from fusec.server.joining import joining
 from fusec.server.limits import Limits
 from fusec.server.loading import Loader
 from fusec.server.models import Table
@@ -220,6 +221,9 @@ async def _http(doors: "_Doors", options: Options, port: int | None, app: Any) -
         access_log=False,
         lifespan="off",
         interface="asgi3",
+        http=joining(_library("uvicorn.protocols.http.auto").AutoHTTPProtocol),
+        ws="none",
+        proxy_headers=False,
         server_header=False,
         timeout_keep_alive=_KEEP_S,
         timeout_graceful_shutdown=max(1, round(options.exit_s)),

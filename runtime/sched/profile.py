@@ -11,6 +11,7 @@ Between two profiled numbers of instances time is linear; beyond the last, the l
 """
 
 import json
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +88,20 @@ class TemplateCost:
     def span_ns(self, block: int, until: int, rows: int) -> int:
         """Give the time of the blocks from one up to, and without, another."""
         return self.left_ns(block, rows) - self.left_ns(until, rows)
+
+    def rows_of(self, units: float) -> int:
+        """Give the rows of a request that takes so many times what one instance takes alone.
+
+        More than one instance's work in one request is not as fast as several instances: each
+        worker has its own of those.
+        """
+        if units <= 1:
+            return max(1, round(self.grain * units))
+        wanted = round(units * self.solo_ns)
+        most = self._left[-1][0]
+        if wanted > most:
+            return self.max_rows * wanted // most
+        return bisect_left(self._left, wanted, lo=self.grain, key=lambda row: row[0])
 
     def needs_bytes(self, rows: int) -> int:
         """Give the memory that so many rows hold from their start to their end."""

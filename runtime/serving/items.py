@@ -15,6 +15,7 @@ from fusec.ir.split import Split
 from fusec.ir.template import Template
 from fusec.runtime.native import given_back, no_rows
 from fusec.runtime.request import Request
+from fusec.runtime.sched.profile import TemplateCost
 from fusec.runtime.sched.records import Result
 from fusec.runtime.serving.answer import Answer, Start
 from fusec.runtime.tile.bind import Binding
@@ -140,10 +141,10 @@ class Ticket:
         """How many calls it counts as where the queue is limited."""
         return len(self.items)
 
-    @property
-    def units(self) -> float:
-        """How many instances of the extents that its costs are of it counts as."""
-        return sum([item.instances * item.kind.units for item in self.items])
+    def rows(self, cost: TemplateCost) -> int:
+        """Give how many rows it counts as, by costs of its template."""
+        each = {units: cost.rows_of(units) for units in {item.kind.units for item in self.items}}
+        return max(1, sum([item.instances * each[item.kind.units] for item in self.items]))
 
     @property
     def wanted(self) -> list[Item]:

@@ -36,6 +36,16 @@ def test_rows_may_be_less_than_an_instance() -> None:
     assert cost.left_ns(0, 120) == 480 + 240  # one request of more than runs together
 
 
+def test_one_large_request_takes_as_long_as_it_does_not_as_so_many_small_ones() -> None:
+    cost = replace(COST, grain=10)  # 150 alone, 240 for four, 480 for eight
+    assert [cost.rows_of(units) for units in (0.01, 0.5, 1.0)] == [1, 5, 10]
+    for units in (1.2, 1.6, 3.0, 4.0):
+        rows = cost.rows_of(units)
+        assert cost.left_ns(0, rows - 1) < units * 150 <= cost.left_ns(0, rows) + 3 * rows
+    assert cost.left_ns(0, cost.rows_of(1.6)) == 240
+    assert cost.rows_of(6.4) == 160
+
+
 def test_it_survives_json() -> None:
     fine = replace(COST, grain=16)
     profile = Profile(templates={"t": COST, "u": fine}, models={"a": "t"}, together_percent=90)

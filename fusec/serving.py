@@ -206,7 +206,7 @@ class Runtime:
         """Give what was counted since the start."""
         if os.getpid() == self._process:
             self._turns.drive()
-        return self._watch.stats(self._driver, self._setup.engine.caches())
+        return self._watch.stats(self._driver, self._setup.engine.shapes)
 
     def record(self, limit: int = 8192) -> Recording:
         """Have launches written down, the last `limit` of them, until that is closed."""
@@ -330,7 +330,7 @@ class Runtime:
                 tenant=tenant,
                 arrival_ns=now,
                 deadline_ns=deadline_ns,
-                rows=ticket.rows(cost),
+                rows=max(1, round(cost.grain * ticket.units)),
                 priority=priority,
             )
             told = () if known else (NewCost.of(name, request.model, cost),)

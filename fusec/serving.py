@@ -330,7 +330,7 @@ class Runtime:
                 tenant=tenant,
                 arrival_ns=now,
                 deadline_ns=deadline_ns,
-                rows=max(1, round(cost.grain * ticket.units)),
+                rows=ticket.rows(cost),
                 priority=priority,
             )
             told = () if known else (NewCost.of(name, request.model, cost),)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from time import monotonic_ns
 from typing import Annotated
 
 import typer
@@ -79,7 +80,7 @@ def compile_models(
     for note in found.notes:
         say(f"note: {note}", style="dim")
     built = build(found, choices, skip_failed=skip_failed)
-    targets = [built.plan.compile_for(name, _tell_kernel) for name in target]
+    targets = [_compiled_for(built.plan, name) for name in target]
     built.plan.save(output)
     built.plan.warm(_tell)
     for failure in built.failures:
@@ -91,6 +92,14 @@ def compile_models(
         _show(output, built, explanation, Console())
         for info in targets:
             typer.echo(info.summary())
+
+
+def _compiled_for(plan: fusec.Plan, target: str) -> TargetInfo:
+    begin_ns = monotonic_ns()
+    info = plan.compile_for(target, _tell_kernel)
+    took = (monotonic_ns() - begin_ns) / 1e9
+    say(f"kernels for {info.name}: {took:.1f} s", style="dim")
+    return info
 
 
 def _tell(library: str, done: int, total: int) -> None:

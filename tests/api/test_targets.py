@@ -93,6 +93,13 @@ def test_what_does_not_fit_is_dropped_with_its_reason(plan: fusec.Plan, jobs: li
     assert (info.stages, info.missing, info.stale) == (1, (), False)
 
 
+def test_members_of_one_template_share_kernels(plan: fusec.Plan, jobs: list[Job]) -> None:
+    for seed in range(1, 9):
+        plan.add(str(seed), linear(seed), example=ROW)
+    plan.compile_for("cuda:sm_90")
+    assert len(jobs) == len(CONFIGS)
+
+
 def test_other_instructions_than_the_first_are_dropped(
     plan: fusec.Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,7 +87,7 @@ class Answer(Future[Any]):
 
         If it has ended already, it is called now.
         """
-        with self._condition:  # type: ignore[attr-defined]
+        with self._condition:
             if not self.done():
                 self._told = done
                 return

@@ -206,7 +206,7 @@ class Runtime:
         """Give what was counted since the start."""
         if os.getpid() == self._process:
             self._turns.drive()
-        return self._watch.stats(self._driver, self._setup.engine.shapes)
+        return self._watch.stats(self._driver, self._setup.engine.caches())
 
     def record(self, limit: int = 8192) -> Recording:
         """Have launches written down, the last `limit` of them, until that is closed."""

@@ -26,7 +26,7 @@ from fusec.kernels.table import TILE_OPS
 if TYPE_CHECKING:
     from fusec.kernels.codegen.link import Linker
 
-__all__ = ["LIBRARIES", "address", "library_of", "prepare"]
+__all__ = ["LIBRARIES", "address", "library_of", "library_uses", "prepare"]
 
 LIBRARIES: Mapping[str, str] = {
     **{folder.package.rpartition(".")[2]: f"{folder.package}.cpu" for folder in TILE_OPS.values()},
@@ -83,17 +83,26 @@ def prepare(names: Iterable[str], progress: Callable[[str, int, int], None] | No
     _code().prepare(set(map(library_of, names)), progress or (lambda library, done, total: None))
 
 
+def library_uses() -> tuple[int, int]:
+    """Give how many libraries this process found in the cache, and how many it had to build."""
+    if not _code.cache_info().currsize:
+        return 0, 0
+    code = _code()
+    return len(code.linked) - code.built, code.built
+
+
 class _Code:
     """The machine code of this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loader = _loader()
-        self._linked: set[str] = set()
+        self.linked: set[str] = set()
+        self.built = 0
 
     def address(self, library: str, symbol: str) -> int:
         with self._lock:
-            if library not in self._linked and not self._from_cache(library):
+            if library not in self.linked and not self._from_cache(library):
                 from fusec.kernels.build import build
 
                 self._take(library, build(LIBRARIES[library]))
@@ -101,7 +110,7 @@ class _Code:
 
     def prepare(self, libraries: Set[str], progress: Callable[[str, int, int], None]) -> None:
         with self._lock:
-            wanted = sorted(libraries - self._linked)
+            wanted = sorted(libraries - self.linked)
             missing = [library for library in wanted if not self._from_cache(library)]
             if not missing:
                 return
@@ -117,12 +126,13 @@ class _Code:
         code = load_object(library, key) if key else None
         if code is not None:
             self._loader.add(code)
-            self._linked.add(library)
+            self.linked.add(library)
         return code is not None
 
     def _take(self, library: str, code: bytes) -> None:
+        self.built += 1
         self._loader.add(code)
-        self._linked.add(library)
+        self.linked.add(library)
         if key := fingerprint(LIBRARIES[library]):
             store_object(library, key, code)
 

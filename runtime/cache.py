@@ -3,11 +3,18 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-__all__ = ["LockedCache"]
+__all__ = ["LockedCache", "Uses"]
 
 T = TypeVar("T")
+
+
+class Uses(NamedTuple):
+    """How often what was asked for was there, and how often it had to be made."""
+
+    hits: int
+    misses: int
 
 
 class LockedCache(Generic[T]):
@@ -17,6 +24,13 @@ class LockedCache(Generic[T]):
         self._limit = limit
         self._entries: OrderedDict[Hashable, T] = OrderedDict()
         self._lock = threading.Lock()
+        self._hits = self._misses = 0
+
+    @property
+    def uses(self) -> Uses:
+        """Count what `get` was asked for so far."""
+        with self._lock:
+            return Uses(self._hits, self._misses)
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """Give the value of a key, made by `make` if it is not there.
@@ -26,7 +40,9 @@ class LockedCache(Generic[T]):
         with self._lock:
             if key in self._entries:
                 self._entries.move_to_end(key)
+                self._hits += 1
                 return self._entries[key]
+            self._misses += 1
         value = make()
         with self._lock:
             kept = self._entries.setdefault(key, value)

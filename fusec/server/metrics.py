@@ -4,9 +4,12 @@ Client libraries would add `_total` to the names of counters, which dashboards f
 look for; so the text is written here.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fusec.runtime.sched.records import Result
+from fusec.runtime.serving.spread import BOUNDS_NS
 from fusec.server.models import Table, Version
 from fusec.server.statistics import Phase, Reason
 
@@ -31,27 +34,31 @@ _DURATIONS = (
         Phase.COMPUTE_OUTPUT,
     ),
 )
-_RUNTIME = (
-    ("submitted", "counter", "Requests that the runtime was given"),
-    ("in_flight", "gauge", "Requests that have not ended"),
-    ("queued", "gauge", "Requests that wait"),
-    ("running_lanes", "gauge", "Lanes that run something"),
-    ("launches", "counter", "Launches on lanes"),
-    ("preemptions", "counter", "Launches that left before their last block"),
-    ("busy_ns", "counter", "Time that lanes ran, in nanoseconds"),
-    ("decisions", "counter", "Decisions of the policy"),
-    ("attainment", "gauge", "Share of ended requests that were answered in time"),
-    ("promised", "counter", "Ended requests that had named a deadline"),
-    ("kept", "counter", "Requests that were answered before the deadline they had named"),
-    ("mean_batch", "gauge", "Requests in a pack"),
-    ("mean_pack", "gauge", "Packs in a launch"),
-    ("batch_fill", "gauge", "Share of instances used, of those that packs may have"),
-    ("prediction_error", "gauge", "Mean error of expected times"),
+_COUNTERS = (
+    ("submitted", "Requests that the runtime was given"),
+    ("launches", "Launches on lanes"),
+    ("packs", "Packs in launches, one of each template that runs in it"),
+    ("packed", "Requests in packs; one that was interrupted is in several"),
+    ("instances", "Instances in packs: rows of requests"),
+    ("room", "Instances that those packs could have had"),
+    ("preemptions", "Launches that left before their last block"),
+    ("decisions", "Decisions of the policy"),
+    ("promised", "Ended requests that had named a deadline"),
+    ("kept", "Requests that were answered before the deadline they had named"),
 )
-_LABELLED = (
-    ("outcomes", "result", "Requests that ended, by result"),
-    ("tenant_ns", "tenant", "Device time of tenants, in nanoseconds"),
+_GAUGES = (
+    ("in_flight", "Requests that have not ended"),
+    ("queued", "Requests that wait"),
+    ("lanes", "Lanes that there are"),
+    ("running_lanes", "Lanes that run something"),
+    ("attainment", "Share of ended requests that were answered in time, since the start"),
+    ("mean_batch", "Requests in a pack, mean since the start"),
+    ("mean_pack", "Packs in a launch, mean since the start"),
+    ("batch_fill", "Share of instances used, of those that packs may have, since the start"),
+    ("prediction_error", "Median error of expected times, as a share, of the last launches"),
 )
+_MOST_CHARS = 128
+"""Of a label. Clients choose tenants' names."""
 
 Sample = tuple[Mapping[str, str], float | int]
 
@@ -70,13 +77,7 @@ def render(table: Table, runtime: Mapping[str, Any]) -> str:
     ]
     lines: list[str] = []
     lines += _models(served)
-    for name, kind, text in _RUNTIME:
-        if runtime.get(name) is not None:
-            lines += _family(f"fusec_{name}", text, kind, [({}, runtime[name])])
-    for name, label, text in _LABELLED:
-        given = runtime.get(name) or {}
-        samples: list[Sample] = [({label: key}, n) for key, n in sorted(given.items())]
-        lines += _family(f"fusec_{name}", text, "counter", samples)
+    lines += _runtime(runtime)
     return "\n".join(lines) + "\n"
 
 
@@ -125,13 +126,74 @@ def _models(served: list[tuple[dict[str, str], Version]]) -> Iterable[str]:
     )
 
 
+def _runtime(figures: Mapping[str, Any]) -> Iterable[str]:
+    """Write what the runtime counts: counters end in `_total`, times are in seconds."""
+    for name, text in _COUNTERS:
+        if figures.get(name) is not None:
+            yield from _family(f"fusec_{name}_total", text, "counter", [({}, figures[name])])
+    for name, text in _GAUGES:
+        if figures.get(name) is not None:
+            yield from _family(f"fusec_{name}", text, "gauge", [({}, figures[name])])
+    outcomes = {**dict.fromkeys(map(str, Result), 0), **figures.get("outcomes", {})}
+    yield from _family(
+        "fusec_outcomes_total",
+        "Requests that ended, by result",
+        "counter",
+        [({"result": result}, n) for result, n in outcomes.items()],
+    )
+    if figures.get("busy_ns") is not None:
+        busy = figures["busy_ns"] / 1e9
+        text = "Time that lanes ran"
+        yield from _family("fusec_busy_seconds_total", text, "counter", [({}, busy)])
+    tenants = sorted((figures.get("tenant_ns") or {}).items())
+    yield from _family(
+        "fusec_tenant_seconds_total",
+        "Device time of tenants; of those beyond a thousand, together, as 'other'",
+        "counter",
+        [({"tenant": tenant}, ns / 1e9) for tenant, ns in tenants],
+    )
+    caches = sorted((figures.get("caches") or {}).items())
+    for kind, text in (("hits", "there"), ("misses", "made")):
+        yield from _family(
+            f"fusec_cache_{kind}_total",
+            f"What caches of compiled code were asked for and was {text}",
+            "counter",
+            [({"cache": cache}, uses[kind]) for cache, uses in caches],
+        )
+    slack = figures.get("slack")
+    if slack is not None:
+        yield from _histogram(
+            "fusec_slack_at_start_seconds",
+            "How long before the deadline that they had named requests began to run",
+            slack,
+        )
+
+
+def _histogram(name: str, text: str, spread: Mapping[str, Any]) -> Iterable[str]:
+    yield f"# HELP {name} {text}"
+    yield f"# TYPE {name} histogram"
+    *upto, total = itertools.accumulate(spread["counts"])
+    for bound_ns, n in zip(BOUNDS_NS, upto, strict=True):
+        yield f'{name}_bucket{{le="{bound_ns / 1e9}"}} {n}'
+    yield f'{name}_bucket{{le="+Inf"}} {total}'
+    yield f"{name}_sum {spread['sum_ns'] / 1e9}"
+    yield f"{name}_count {total}"
+
+
 def _family(name: str, text: str, kind: str, samples: Iterable[Sample]) -> Iterable[str]:
     yield f"# HELP {name} {text}"
     yield f"# TYPE {name} {kind}"
+    by_labels: dict[str, float] = {}
     for labels, value in samples:
-        shown = ",".join(f'{key}="{_escaped(of)}"' for key, of in labels.items())
+        shown = ",".join([f'{key}="{_escaped(of)}"' for key, of in labels.items()])
+        # One series twice, say of names that are the same as far as they are shown, spoils all.
+        by_labels[shown] = by_labels.get(shown, 0) + value
+    for shown, value in by_labels.items():
         yield f"{name}{{{shown}}} {value}" if shown else f"{name} {value}"
 
 
 def _escaped(text: str) -> str:
+    text = text[:_MOST_CHARS]
+    if not text.isprintable():
+        text = "".join([c if c.isprintable() or c == "\n" else "\ufffd" for c in text])
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

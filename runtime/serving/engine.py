@@ -7,7 +7,9 @@ import numpy as np
 from fusec.ir.errors import FusecError, KernelError, UnsupportedError, VerifyError
 from fusec.ir.stage import Lowered
 from fusec.ir.template import Template
+from fusec.kernels.library import library_uses
 from fusec.runtime.arrays import Array
+from fusec.runtime.cache import Uses
 from fusec.runtime.pool import Pool
 from fusec.runtime.request import Request
 from fusec.runtime.serving.items import Item, Kind, Ticket
@@ -63,6 +65,16 @@ class Engine(NativeExecutor):
         self.shapes = Shapes(workers, self._address, self._weights)
         self._steps = Steps(workers, self._address)
         self._run_whole = run_whole
+
+    def caches(self) -> dict[str, Uses]:
+        """Give how often each of the caches had what was asked for, by name."""
+        return {
+            "programs": self.shapes.uses,
+            "steps": self._steps.uses,
+            "bindings": self._bindings.uses,
+            "templates": self._codes.uses,
+            "libraries": Uses(*library_uses()),
+        }
 
     def gather(self, tickets: Sequence[Ticket], block: int, team: Team) -> list[Segment]:
         """Give the segments of a pack, all of them before a block; those that begin are begun.

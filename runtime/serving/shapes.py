@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fusec.ir.frozen import dataclass
-from fusec.runtime.cache import LockedCache
+from fusec.runtime.cache import LockedCache, Uses
 from fusec.runtime.lending import Lender
 from fusec.runtime.request import Choice
 from fusec.runtime.serving.items import Item, Kind
@@ -170,7 +170,12 @@ class Shapes:
         self._own: weakref.WeakKeyDictionary[Choice, _Own] = weakref.WeakKeyDictionary()
         self._owners: weakref.WeakValueDictionary[int, _Own] = weakref.WeakValueDictionary()
         self._sharing: set[str] = set()
-        self.asked = self.built = 0
+
+    @property
+    def uses(self) -> Uses:
+        """Count batches whose program was there, and those for which one was built."""
+        lists, known = self._lists.uses, self._known.uses
+        return Uses(lists.hits + known.hits, known.misses)
 
     def lend(
         self, kind: Kind, items: Sequence[Item]
@@ -184,7 +189,6 @@ class Shapes:
         Returns:
             The body, the weights and the items in its order, and what takes it back.
         """
-        self.asked += 1
         choices = [item.request.choice for item in items]
         key = (kind, tuple(map(id, choices)), tuple([item.rows for item in items]))
         made = self._lists.get(key, lambda: self._arrange(kind, items))
@@ -211,7 +215,6 @@ class Shapes:
         )
 
     def _build(self, kind: Kind, rows: _Rows, same: np.ndarray) -> Lender[Body]:
-        self.built += 1
         assert kind.binding is not None and kind.split is not None
         starts = (0, *itertools.accumulate([n or 1 for n in rows]))
         cls = Class(kind.binding, starts, same)

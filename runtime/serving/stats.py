@@ -5,10 +5,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fusec.runtime.cache import Uses
 from fusec.runtime.drivers.run import Span
 from fusec.runtime.sched.records import Outcome, Request, Result
+from fusec.runtime.serving.spread import Spread, Spreading
 
-__all__ = ["Counts", "Stats"]
+__all__ = ["OTHER", "Counts", "Stats"]
+
+OTHER = "other"
+"""Who has the device time of tenants that are not told apart."""
+_MOST_TENANTS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +37,17 @@ class Stats:
     """Of those, answered before it."""
     attainment: float | None
     """Share of all that ended, cancelled ones apart, that was answered in time."""
+    slack: Spread
+    """Of calls that ran and had named a deadline: how long before it they began to run."""
     launches: int
+    packs: int
+    """In launches."""
+    packed: int
+    """Calls in packs; one that was interrupted is in several."""
+    instances: int
+    """In packs."""
+    room: int
+    """Instances that those packs could have had."""
     mean_batch: float
     """Calls in a pack."""
     batch_fill: float
@@ -41,7 +57,7 @@ class Stats:
     preemptions: int
     """Launches that left before their last block."""
     tenant_ns: dict[str, int]
-    """Device time of each tenant."""
+    """Device time of each tenant, of the first thousand; that of others is `OTHER`'s."""
     busy_ns: int
     """Device time of all."""
     prediction_error: float | None
@@ -49,16 +65,16 @@ class Stats:
     decisions: int
     decision_ns: int
     """Mean time of one."""
-    programs_asked: int
-    programs_built: int
-    """The others were there already."""
+    caches: dict[str, Uses]
+    """By name: programs by shape, steps of several programs, bindings to extents, templates' code,
+    and libraries of kernels."""
     free_bytes: int | None
     journal_problem: str
     """Why the decision log ended before its time."""
 
     def to_json(self) -> dict[str, Any]:
         """Give the figures as JSON data."""
-        return asdict(self)
+        return {**asdict(self), "caches": {n: u._asdict() for n, u in self.caches.items()}}
 
 
 class Counts:
@@ -69,6 +85,7 @@ class Counts:
         self.outcomes: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.tenant_ns: Counter[str] = Counter()
+        self.slack = Spreading()
         self.promised = self.kept = 0
         self.met = self.launches = self.packs = self.calls = self.preemptions = 0
         self.busy_ns = self.instances = self.room = self.decisions = self.decided_ns = 0
@@ -90,6 +107,8 @@ class Counts:
         if outcome.request.deadline_ns is not None:
             self.promised += sum(results.values()) - results[Result.CANCELLED]
             self.kept += results[Result.DONE] if outcome.met else 0
+            if outcome.start_ns is not None:
+                self.slack.add(outcome.request.deadline_ns - outcome.start_ns, results.total())
 
     def ran(self, span: Span, requests: Sequence[Request], calls: int, room: int) -> None:
         """Count a launch that left its lane.
@@ -109,4 +128,7 @@ class Counts:
         self.preemptions += span.preempted
         self.busy_ns += took
         for request in requests:
-            self.tenant_ns[request.tenant] += took * request.rows // rows
+            tenant = request.tenant
+            if tenant not in self.tenant_ns and len(self.tenant_ns) >= _MOST_TENANTS:
+                tenant = OTHER
+            self.tenant_ns[tenant] += took * request.rows // rows

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fusec.ir.errors import KernelError
-from fusec.runtime.cache import LockedCache
+from fusec.runtime.cache import LockedCache, Uses
 from fusec.runtime.pool import Pool
 from fusec.runtime.serving.shapes import Piece
 from fusec.runtime.tile.call import SERVICES, STATUS_TEXTS
@@ -98,6 +98,11 @@ class Steps:
         """Make a store without steps."""
         self._workers, self._address = workers, address
         self._known: LockedCache[Step] = LockedCache(limit=_MOST_STEPS)
+
+    @property
+    def uses(self) -> Uses:
+        """Count steps of several pieces that were there, and those that were put together."""
+        return self._known.uses
 
     def of(self, pieces: Sequence[Piece]) -> Step:
         """Give the step of some pieces; a body is in one run at a time, so its steps are, too."""

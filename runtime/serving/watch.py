@@ -7,6 +7,7 @@ from time import monotonic, perf_counter_ns
 from typing import Any
 
 from fusec.ir.errors import Rejected
+from fusec.runtime.cache import Uses
 from fusec.runtime.drivers.real import RealDriver
 from fusec.runtime.drivers.run import Span
 from fusec.runtime.drivers.work import Task
@@ -17,7 +18,6 @@ from fusec.runtime.sched.view import View
 from fusec.runtime.serving.items import Ticket
 from fusec.runtime.serving.journal import Journal
 from fusec.runtime.serving.recording import Recording
-from fusec.runtime.serving.shapes import Shapes
 from fusec.runtime.serving.stats import Counts, Stats
 
 __all__ = ["Watcher"]
@@ -145,7 +145,7 @@ class Watcher:
             if not running() and before == (self._counts.launches, self._in_flight):
                 return
 
-    def stats(self, driver: RealDriver, shapes: Shapes) -> Stats:
+    def stats(self, driver: RealDriver, caches: dict[str, Uses]) -> Stats:
         """Give all figures."""
         with self._change:
             counts = self._counts
@@ -162,7 +162,12 @@ class Watcher:
                 promised=counts.promised,
                 kept=counts.kept,
                 attainment=counts.met / over if over else None,
+                slack=counts.slack.read(),
                 launches=counts.launches,
+                packs=counts.packs,
+                packed=counts.calls,
+                instances=counts.instances,
+                room=counts.room,
                 mean_batch=counts.calls / max(1, counts.packs),
                 batch_fill=counts.instances / max(1, counts.room),
                 mean_pack=counts.packs / max(1, counts.launches),
@@ -172,8 +177,7 @@ class Watcher:
                 prediction_error=None if errors is None else errors.p50,
                 decisions=counts.decisions,
                 decision_ns=counts.decided_ns // max(1, counts.decisions),
-                programs_asked=shapes.asked,
-                programs_built=shapes.built,
+                caches=caches,
                 free_bytes=driver.book.free_bytes,
                 journal_problem=self._journal.problem if self._journal else "",
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from fusec_testing.counted import counted
 from fusec_testing.serving import DOUBLES
 
 import fusec.server
@@ -188,16 +189,16 @@ def test_metrics_are_as_the_page_says() -> None:
     served.models["m"] = Model(
         name="m", config={}, settings=Settings(), versions={1: version}, failed={}, print=None
     )
-    text = render(served, {"outcomes": {"done": 1}, "tenant_ns": {"ann": 1}})
+    text = render(served, counted().stats().to_json())
     told = table("Metrics")
     there = {name for name, what in told.items() if what == "the same"}
     rendered = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
     assert {name for name in rendered if name.startswith("nv_")} == there
     assert not (told.keys() - there) & rendered
     own = set(re.findall(r"`(fusec_[a-z_]+)`", PAGE))
-    every = dict.fromkeys({name.removeprefix("fusec_") for name in own}, 1)
-    every |= {"outcomes": {"done": 1}, "tenant_ns": {"ann": 1}}  # type: ignore[dict-item]
-    assert own <= set(re.findall(r"^# TYPE (\S+)", render(served, every), re.MULTILINE))
+    assert own == {name for name in rendered if name.startswith("fusec_")}
+    for label in ("result", "tenant", "cache"):
+        assert re.search(rf"by `{label}`", PAGE) and re.search(rf"^fusec_\w+{{{label}=", text, re.M)
 
 
 def started(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -35,7 +35,7 @@ def submitted(server: Served) -> int:
     """Give how many requests the store has been given."""
     client = socket.create_connection(("127.0.0.1", server.metrics), timeout=60)
     client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-    found = re.search(rb"^fusec_submitted (\d+)$", finish(client)[1], re.M)
+    found = re.search(rb"^fusec_submitted_total (\d+)$", finish(client)[1], re.M)
     assert found
     return int(found[1])
 

@@ -257,7 +257,7 @@ def test_statistics_and_metrics(server: Live, store: FakeStore) -> None:
     assert 'nv_inference_request_failure{model="plain",version="1",reason="BACKEND"} 0' in lines
     assert 'nv_inference_pending_request_count{model="counted",version="1"} 0' in lines
     assert "# TYPE nv_inference_request_success counter" in lines
-    assert any(line.startswith('fusec_outcomes{result="done"}') for line in lines)
+    assert any(line.startswith('fusec_outcomes_total{result="done"}') for line in lines)
 
 
 def test_balancers_may_ask_without_wanting_a_body(server: Live) -> None:

@@ -25,6 +25,7 @@ _MOST_ROWS = 500
 """Of models, in one event; the others come with the next."""
 _MOST_REASONS = 6
 _TEXT = 200
+_UNSHOWN = ("tenant_ns", "reasons", "slack", "caches")
 
 Counts = tuple[int, ...]
 
@@ -32,7 +33,7 @@ Counts = tuple[int, ...]
 def figures_of(stats: Mapping[str, Any]) -> dict[str, Any]:
     """Pick the runtime's figures that the page shows, within bounds."""
     reasons = sorted((stats.get("reasons") or {}).items(), key=lambda item: -item[1])
-    figures = {k: v for k, v in stats.items() if k not in ("tenant_ns", "reasons")}
+    figures = {k: v for k, v in stats.items() if k not in _UNSHOWN}
     return {**figures, "reasons": [[why[:_TEXT], n] for why, n in reasons[:_MOST_REASONS]]}
 
 

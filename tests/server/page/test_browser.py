@@ -148,9 +148,9 @@ def test_numbers_are_right_under_load(
     until(lambda: not stats()["in_flight"])
     figures, counted = stats(), metrics(server)
     shown = {key: f"document.getElementById('{key}').textContent" for key in ("done", "attained")}
-    done = int(counted['fusec_outcomes{result="done"}'])
+    done = int(counted['fusec_outcomes_total{result="done"}'])
     tab.until(f"{shown['done']} === '{done:,}'")
-    share = counted["fusec_kept"] / counted["fusec_promised"]
+    share = counted["fusec_kept_total"] / counted["fusec_promised_total"]
     assert 0 < share < 1
     tab.until(f"{shown['attained']} === '{100 * share:.1f} %'")
     for key, wanted in {

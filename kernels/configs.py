@@ -123,7 +123,7 @@ _HALF_CONV_90 = Family(
     mma=Mma.WARPGROUP, block_k=64, tiles=((64, 64, 8, 3), (64, 32, 4, 3), (128, 64, 8, 3))
 )
 
-_HALF_TAPS_90 = Family(mma=Mma.WARPGROUP, block_k=64, tiles=((64, 64, 8, 3), (64, 16, 4, 2)))
+_HALF_TAPS_90 = Family(mma=Mma.WARPGROUP, block_k=32, tiles=((64, 64, 8, 3), (64, 32, 4, 3)))
 
 
 def _product(m: int, n: int, k: int, warps: int, stages: int) -> Config:

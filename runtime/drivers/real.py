@@ -246,7 +246,9 @@ class RealDriver:
     def _tell(self, now: int, busy: Busy, end: Ended, news: News) -> None:
         """Say who ran, and what it took if that was whole blocks."""
         pack, took = busy.launch.pack, now - busy.start_ns
-        whole = end.blocks and not (end.half_done or end.over or busy.entries[0][0].done_ns)
+        whole = end.blocks and not (
+            end.half_done or end.over or end.first or busy.entries[0][0].done_ns
+        )
         if whole and took > 0:
             rows = [sum(e.request.rows for e in part) for part in busy.entries]
             company = any(other.busy is not None for other in self._lanes)

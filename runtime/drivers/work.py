@@ -105,6 +105,8 @@ class Ended:
     """It retreated, with work done in the next block."""
     over: bool = False
     """All of it is over, whatever is left: it failed, and each task knows what came out."""
+    first: bool = False
+    """A program was built for it, so that what it took says nothing of the next time."""
     at_ns: int | None = None
     """When that was; None: when the driver hears of it."""
 

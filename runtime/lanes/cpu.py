@@ -119,6 +119,7 @@ class CpuLane:
             ticket.began(start)
         took: list[int] = []
         blocks, half_done = 0, False
+        built = self._engine.shapes.uses.misses
         try:
             segments = [
                 segment
@@ -138,9 +139,10 @@ class CpuLane:
         except BaseException as e:  # noqa: BLE001  (whoever asked is told)
             self._engine.alone(tickets, e, self._team)
             return self._end(_settle(tickets), blocks, took, over=True)
+        first = self._engine.shapes.uses.misses > built
         done = [t for t in tickets if t.segments and all(s.done for s in t.segments)]
         answered = _settle(done) and len(done) == len(tickets)
-        return self._end(answered, blocks, took, half_done=half_done)
+        return self._end(answered, blocks, took, half_done=half_done, first=first)
 
     def _end(
         self,
@@ -150,6 +152,7 @@ class CpuLane:
         *,
         half_done: bool = False,
         over: bool = False,
+        first: bool = False,
     ) -> tuple[Ended, bool]:
         end = Ended(
             lane=self._index,
@@ -157,6 +160,7 @@ class CpuLane:
             took_ns=tuple(took),
             half_done=half_done,
             over=over,
+            first=first,
             at_ns=monotonic_ns(),
         )
         return end, answered

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any
 
+from fusec.runtime.cache import Uses
 from fusec.runtime.drivers.work import Ended, Work
 from fusec.runtime.lanes.cpu import CpuLane
 from fusec.runtime.serving.answer import Answer, Courier
@@ -13,8 +14,17 @@ from fusec.runtime.serving.items import Ticket
 from fusec.runtime.tile.engine import Status
 
 
+class Shapes:
+    """Counts programs that were built."""
+
+    uses = Uses(0, 0)
+
+
 class Engine:
     """Runs nothing, at once."""
+
+    def __init__(self) -> None:
+        self.shapes = Shapes()
 
     def gather(self, *_: Any) -> list[Any]:
         return []
@@ -77,6 +87,26 @@ def test_requests_know_the_launch_in_which_they_began() -> None:
     assert starts[0] is starts[1] is starts[2]
     assert starts[3] is not starts[0]
     assert starts[3].at_ns >= starts[0].at_ns > 0  # type: ignore[union-attr]
+
+
+def test_a_launch_that_had_to_build_a_program_says_so() -> None:
+    ended: SimpleQueue[Ended] = SimpleQueue()
+    engine: Any = Engine()
+    lane = CpuLane(0, engine, None, 1, Home(ended))
+
+    def gather(*_: Any) -> list[Any]:
+        engine.shapes.uses = Uses(0, 1)
+        return []
+
+    engine.gather = gather
+    try:
+        for number, first in enumerate((True, False)):
+            one = ticket(number)
+            lane.start(Work([((one,), 0)], 1, (1,), 1, False))
+            assert ended.get(timeout=20).first is first
+            one.settle()
+    finally:
+        lane.close(20)
 
 
 def test_what_never_ran_has_no_start() -> None:

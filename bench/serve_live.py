@@ -75,6 +75,10 @@ class Server:
         pairs = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, _, value in pairs}
 
+    def submitted(self) -> float:
+        """Give how many requests the runtime was given."""
+        return next(v for name, v in self.metrics().items() if name.startswith("fusec_submitted"))
+
     def post(self, path: str, body: bytes = b"{}") -> Answer:
         """Ask on a connection of its own."""
         return ask_once(self.port, post(path, body))
@@ -278,13 +282,13 @@ def fairness(threads: int, rounds: int) -> list[Figure]:
         with server(made, threads, *more) as running:
             for _ in range(rounds):
                 alone += [_timed(running.port, _of("b", x)) for _ in range(5)]
-                before = running.metrics()["fusec_submitted"]
+                before = running.submitted()
                 many = [Client(running.port) for _ in range(MANY)]
                 for client in many:
                     client.ask(_of("a", x))
                 end = time.monotonic() + 10
                 while time.monotonic() < end:
-                    if running.metrics()["fusec_submitted"] >= before + MANY:
+                    if running.submitted() >= before + MANY:
                         break
                     time.sleep(0.002)
                 waits.append(_timed(running.port, _of("b", x)))

@@ -12,7 +12,7 @@ from fusec.ir.plan import PlanData
 from fusec.ir.stage import Lowered, TileOp
 from fusec.kernels.cuda.cards import Card, blocks_per_multiprocessor, card_of, why_not
 from fusec.kernels.cuda.compile import compile_jobs, compiler_name
-from fusec.kernels.cuda.special import job_of, key_of
+from fusec.kernels.cuda.special import job_of, key_of, other_sums
 from fusec.kernels.grouped.stage import Grouped
 from fusec.kernels.persistent.branches import NAME, branches_in
 from fusec.kernels.persistent.compile import super_kernels
@@ -162,7 +162,7 @@ def compile_for(
             dropped.append(result)
             continue
         kernel = result.kernel
-        reason = why_not(kernel, card) or _other_sums(special, kernel, firsts)
+        reason = why_not(kernel, card) or other_sums(special, kernel, firsts)
         if reason is None:
             kernels.append(kernel)
             codes[kernel.code] = result.code
@@ -180,17 +180,6 @@ def compile_for(
         dropped=tuple(dropped),
         codes=codes,
     )
-
-
-def _other_sums(
-    special: Special, kernel: DeviceKernel, firsts: dict[tuple[str, Constants], str]
-) -> str | None:
-    """Say why a configuration's bytes would not be those of the first that is kept; None if so."""
-    fixed = tuple((n, v) for n, v in special.constants if n not in ("BLOCK_M", "BLOCK_N"))
-    first = firsts.setdefault((kernel.name, fixed), kernel.mma)
-    if kernel.mma == first:
-        return None
-    return f"multiplies by {kernel.mma or 'no matrices'}, the preferred one by {first or 'none'}"
 
 
 def target_infos(

@@ -9,7 +9,7 @@ from fusec.kernels.cuda.cards import Card
 from fusec.kernels.cuda.job import Job
 from fusec.kernels.triton_table import ARGUMENTS, Special
 
-__all__ = ["job_of", "key_of", "overlaps"]
+__all__ = ["job_of", "key_of", "other_sums", "overlaps"]
 
 _OVERLAP = "OVERLAP"
 _FIRST_ARCH = 90
@@ -49,3 +49,20 @@ def key_of(kernel: DeviceKernel | DroppedKernel) -> tuple[str, Constants]:
 def overlaps(kernel: DeviceKernel) -> bool:
     """Tell whether a kernel waits for the one before itself."""
     return dict(kernel.constants).get(_OVERLAP) == 1
+
+
+def other_sums(
+    special: Special, kernel: DeviceKernel, firsts: dict[tuple[str, Constants], str]
+) -> str | None:
+    """Say why a configuration's bytes would not be those of the first that is kept; None if so.
+
+    Args:
+        special: the configuration.
+        kernel: the same, compiled.
+        firsts: matrix instructions of the first of each kernel; filled as they come.
+    """
+    fixed = tuple((n, v) for n, v in special.constants if n not in ("BLOCK_M", "BLOCK_N"))
+    first = firsts.setdefault((kernel.name, fixed), kernel.mma)
+    if kernel.mma == first:
+        return None
+    return f"multiplies by {kernel.mma or 'no matrices'}, the preferred one by {first or 'none'}"

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 from fusec.ir.device import DeviceCode
 from fusec.kernels.cuda.compile import compile_jobs
 from fusec.runtime.cuda.context import Context, open_context
+from fusec.runtime.cuda.green import Share, shares_of
 from fusec.runtime.cuda.kernels import Build, KernelStore, arch_of
 from fusec.runtime.cuda.lane import Lane, Lanes
 from fusec.runtime.cuda.library import Driver
@@ -49,11 +51,15 @@ class Card:
             self._copies = Stream(context)
             undo.callback(self._copies.close)
             self.weights = WeightStore(self._copies, budget, counters)
+            shares = shares_of(context, settings.lanes) if settings.green else ()
+            for share in shares:
+                undo.callback(share.close)
             made = []
             for index, urgency in enumerate(settings.urgencies or (0,) * settings.lanes):
-                made.append(self._lane(index, urgency))
+                made.append(self._lane(index, urgency, shares[index] if shares else None))
                 undo.callback(made[-1].close)
             undo.pop_all()
+        self._shares = shares
         self.lanes = Lanes(made)
 
     def stats(self) -> CudaStats:
@@ -65,23 +71,28 @@ class Card:
     def close(self) -> None:
         """Wait for what runs, and give everything back; once."""
         self.lanes.close()
+        for share in self._shares:
+            share.close()
         self.weights.close()
         self._copies.close()
         self.kernels.close()
         self.context.close()
 
-    def _lane(self, index: int, urgency: int) -> Lane:
-        stream = Stream(self.context, urgency=urgency)
+    def _lane(self, index: int, urgency: int, share: Share | None) -> Lane:
+        handle, own = (None, self.multiprocessors)
+        if share is not None:
+            handle, own = share.handle, share.multiprocessors
+        stream = Stream(self.context, urgency=urgency, share=handle)
         try:
-            return Lane(index, stream, self._recordings)
+            return Lane(index, stream, partial(self._recordings, own))
         except BaseException:
             stream.close()
             raise
 
-    def _recordings(self, stream: Stream, status: DeviceMemory) -> Recordings:
+    def _recordings(self, multiprocessors: int, stream: Stream, status: DeviceMemory) -> Recordings:
         return Recordings(
             *(stream, status, self.kernels, self.counters),
-            multiprocessors=self.multiprocessors,
+            multiprocessors=multiprocessors,
             most=self.settings.most_graphs,
             overlapping=self.settings.overlapping,
         )

@@ -5,7 +5,7 @@ The primary context is used, the one that PyTorch has too, so that both share me
 
 import ctypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ctypes import byref, c_int, c_size_t, c_void_p
 from enum import IntEnum
 from types import TracebackType
@@ -63,7 +63,8 @@ class Context:
     def __init__(self, driver: Driver, device: int) -> None:
         """Retain a device's primary context; users call `open_context`."""
         self._driver = driver
-        self._device = device
+        self.device = device
+        """The driver's number of it."""
         handle = c_void_p()
         driver.call("cuDevicePrimaryCtxRetain", byref(handle), device)
         self._handle: c_void_p | None = handle
@@ -83,6 +84,10 @@ class Context:
         """
         self._enter()
         self._driver.call(name, *arguments)
+
+    def lacks(self, names: Iterable[str]) -> list[str]:
+        """Give those of some functions that the driver does not have."""
+        return self._driver.lacks(names)
 
     def ready(self, name: str, handle: Any) -> bool:
         """Ask the driver whether something has finished.
@@ -168,7 +173,7 @@ class Context:
                 self._free(one)
         finally:
             self._handle = None
-            self._driver.call("cuDevicePrimaryCtxRelease_v2", self._device)
+            self._driver.call("cuDevicePrimaryCtxRelease_v2", self.device)
 
     def __enter__(self) -> "Context":
         return self
@@ -196,8 +201,8 @@ class Context:
         name = ctypes.create_string_buffer(_NAME_BYTES)
         memory = c_size_t()
         least, most = c_int(), c_int()
-        self.call("cuDeviceGetName", name, _NAME_BYTES, self._device)
-        self.call("cuDeviceTotalMem_v2", byref(memory), self._device)
+        self.call("cuDeviceGetName", name, _NAME_BYTES, self.device)
+        self.call("cuDeviceTotalMem_v2", byref(memory), self.device)
         self.call("cuCtxGetStreamPriorityRange", byref(least), byref(most))
         return Properties(
             name=name.value.decode(errors="replace"),
@@ -212,7 +217,7 @@ class Context:
 
     def _ask(self, attribute: _Attribute) -> int:
         value = c_int()
-        self.call("cuDeviceGetAttribute", byref(value), int(attribute), self._device)
+        self.call("cuDeviceGetAttribute", byref(value), int(attribute), self.device)
         return value.value
 
 

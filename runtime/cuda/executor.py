@@ -37,9 +37,12 @@ Answers = list[tuple[np.ndarray, ...]]
 class Prepared:
     """An instance list that was planned. Safe from many threads."""
 
-    def __init__(self, card: Card, listed: Listed, run_extern: RunExtern) -> None:
+    def __init__(
+        self, card: Card, listed: Listed, run_extern: RunExtern, again: "Callable[[], Prepared]"
+    ) -> None:
         """Keep what a run needs; users call `CudaExecutor.prepare`."""
         self._card, self._listed, self._run_extern = card, listed, run_extern
+        self._again = again
 
     def run(
         self, inputs: Sequence[Sequence[np.ndarray]], addresses: np.ndarray | None = None
@@ -68,6 +71,8 @@ class Prepared:
             ConfigError: there is no such lane.
             KernelError: as `run`.
         """
+        if self._card.lanes.closed:
+            return self._again().start(inputs, lane=lane)
         lent = self._card.lanes.take(lane)
         return Flight(self._card, self._listed, lent, inputs, self._run_extern)
 
@@ -184,7 +189,10 @@ class CudaExecutor:
         )
         program = program_of(arranged.classes, stages, on_host, steps, self._kind)
         return Prepared(
-            card, Listed(wanted, arranged, program, numbers, card.weights), self._run_extern
+            card,
+            Listed(wanted, arranged, program, numbers, card.weights),
+            self._run_extern,
+            partial(self.prepare, wanted),
         )
 
     def _bound(self, card: Card, template: Template, extents: Mapping[str, int]) -> StagesOnCard:

@@ -11,7 +11,7 @@ from fusec.kernels.configs import ARCHITECTURES
 from fusec.kernels.cuda.cards import Card, blocks_per_multiprocessor, card_of, why_not
 from fusec.kernels.cuda.compile import Made, compile_jobs
 from fusec.kernels.cuda.job import Job
-from fusec.kernels.cuda.special import job_of, key_of, overlaps
+from fusec.kernels.cuda.special import job_of, key_of, other_sums, overlaps
 from fusec.kernels.triton_table import Special
 from fusec.runtime.cuda.context import Context
 from fusec.runtime.cuda.module import Function, Module, load_kernels
@@ -143,11 +143,14 @@ class KernelStore:
                 f"--target {self.card.target}` on any machine, or install Triton here ({e})"
             ) from e
         made = 0
+        firsts: dict[tuple[str, Constants], str] = {}
         for special, result in zip(missing, results, strict=True):
             reason = result.reason if isinstance(result, DroppedKernel) else None
             if isinstance(result, Made):
                 made += 1
-                reason = why_not(result.kernel, self.card)
+                reason = why_not(result.kernel, self.card) or other_sums(
+                    special, result.kernel, firsts
+                )
             if reason is None and isinstance(result, Made):
                 self._enter(_key(special), self._function(result.kernel, result.code))
             else:

@@ -150,6 +150,11 @@ class Lanes:
         """Graphs of all lanes."""
         return sum(len(lane.recordings) for lane in self._all)
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
     def take(self, index: int | None = None) -> Lane:
         """Lend a lane; while none is free, wait until the first run that has one is over.
 

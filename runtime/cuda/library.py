@@ -2,7 +2,7 @@
 
 import ctypes
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ctypes import (
     POINTER,
     c_char_p,
@@ -18,7 +18,7 @@ from typing import Any
 
 from fusec.ir.errors import KernelError, UnsupportedError
 
-__all__ = ["FUNCTIONS", "NOT_READY", "Driver", "OutOfDeviceMemory", "load_driver"]
+__all__ = ["FUNCTIONS", "NOT_READY", "OPTIONAL", "Driver", "OutOfDeviceMemory", "load_driver"]
 
 _SUCCESS, _OUT_OF_MEMORY, NOT_READY = 0, 2, 600
 """Results of calls."""
@@ -78,6 +78,16 @@ FUNCTIONS: Mapping[str, tuple[object, ...]] = {
 }
 """Name -> types of its arguments; all give a result code."""
 
+OPTIONAL: Mapping[str, tuple[object, ...]] = {
+    "cuDeviceGetDevResource": (_DEVICE, c_void_p, c_int),
+    "cuDevSmResourceSplitByCount": (c_void_p, _OUT(c_uint), c_void_p, c_void_p, c_uint, c_uint),
+    "cuDevResourceGenerateDesc": (_OUT(_HANDLE), c_void_p, c_uint),
+    "cuGreenCtxCreate": (_OUT(_HANDLE), _HANDLE, _DEVICE, c_uint),
+    "cuGreenCtxDestroy": (_HANDLE,),
+    "cuGreenCtxStreamCreate": (_OUT(_HANDLE), _HANDLE, c_uint, c_int),
+}
+"""The same, of functions that a driver may lack: green contexts, from CUDA 12.5 on."""
+
 
 class OutOfDeviceMemory(KernelError):
     """The card has not this much memory left."""
@@ -101,13 +111,18 @@ class Driver:
                 f"the NVIDIA driver is too old: it has no {', '.join(missing[:3])}; "
                 "CUDA 12 or newer is needed"
             )
-        self._functions = {name: _typed(library, name) for name in FUNCTIONS}
+        has = [name for name in OPTIONAL if hasattr(library, name)]
+        self._functions = {name: _typed(library, name) for name in (*FUNCTIONS, *has)}
         try:
             self.call("cuInit", 0)
         except KernelError as e:
             raise UnsupportedError(
                 f"the NVIDIA driver does not start: {e}; is there a card, and may this user use it?"
             ) from e
+
+    def lacks(self, names: Iterable[str]) -> list[str]:
+        """Give those of `OPTIONAL` functions that this driver does not have."""
+        return [name for name in names if name not in self._functions]
 
     def call(self, name: str, *arguments: Any) -> None:
         """Call a function.
@@ -168,6 +183,6 @@ def load_driver(names: Sequence[str] = _NAMES) -> Driver:
 def _typed(library: object, name: str) -> Callable[..., int]:
     function: Any = getattr(library, name)
     if hasattr(function, "argtypes"):
-        function.argtypes = FUNCTIONS[name]
+        function.argtypes = FUNCTIONS.get(name) or OPTIONAL[name]
         function.restype = c_int
     return function  # type: ignore[no-any-return]

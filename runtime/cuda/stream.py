@@ -36,13 +36,14 @@ class Keeper(Protocol):
 class Stream:
     """Work of a card that runs in order; never ordered with the default stream."""
 
-    def __init__(self, context: Context, *, urgency: int = 0) -> None:
+    def __init__(self, context: Context, *, urgency: int = 0, share: int | None = None) -> None:
         """Create a stream.
 
         Args:
             context: of the card.
             urgency: 0 for the least urgent; each step is one of the card's priorities, and as many
                 as it has count.
+            share: green context whose multiprocessors it has; None has all.
 
         Raises:
             KernelError: the driver refuses.
@@ -54,8 +55,10 @@ class Stream:
         """Blocks of memory that are freed in this stream's order, and are not yet."""
         self.capture: Keeper | None = None
         """What records its work instead of running it, if anything does."""
-        self._handle: int | None = context.create(
-            "cuStreamCreateWithPriority", _NON_BLOCKING, self.priority
+        self._handle: int | None = (
+            context.create("cuStreamCreateWithPriority", _NON_BLOCKING, self.priority)
+            if share is None
+            else context.create("cuGreenCtxStreamCreate", share, _NON_BLOCKING, self.priority)
         )
 
     @property

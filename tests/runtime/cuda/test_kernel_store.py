@@ -124,6 +124,31 @@ def test_configurations_that_do_not_compile_are_left_out() -> None:
     made.close()
 
 
+def test_configurations_that_would_add_up_in_another_order_are_left_out() -> None:
+    def other(wanted: Sequence[Job]) -> Results:
+        results = []
+        for job, one in zip(wanted, build(wanted), strict=True):
+            assert isinstance(one, Made)
+            mma = "mma" if dict(job.constants)["BLOCK_M"] == 64 else "wgmma"
+            results.append(Made(kernel=replace(one.kernel, mma=mma), code=one.code))
+        return results
+
+    made = world([], other)
+    made.check({"a": X})
+    kernels = made.executor.open().kernels
+    registry, stages, _ = PLAN.inside()
+    (template,) = registry.data().templates.values()
+    lowered = stages.of(template)
+    for stage in lowered.stages:
+        spelled = grouped(stage, lowered.buffers)
+        assert spelled is not None
+        ready = [s for s in specials(spelled, 90) if kernels.of(s) is not None]
+        first = dict(specials(spelled, 90)[0].config.blocks)["BLOCK_M"] == 64
+        assert ready
+        assert all((dict(s.config.blocks)["BLOCK_M"] == 64) == first for s in ready)
+    made.close()
+
+
 def test_the_architecture_to_run() -> None:
     assert arch_of((9, 0), []) == 90
     assert arch_of((8, 7), []) == 86

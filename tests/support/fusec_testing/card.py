@@ -28,7 +28,7 @@ from fusec.ir.device import DeviceCode, DeviceKernel, DroppedKernel, code_hash
 from fusec.kernels.cuda.compile import Made
 from fusec.kernels.cuda.cubin import read_cubin
 from fusec.kernels.cuda.job import Job
-from fusec.runtime.cuda.library import NOT_READY
+from fusec.runtime.cuda.library import NOT_READY, OPTIONAL
 
 __all__ = ["ComputingCard", "build", "device_code"]
 
@@ -66,6 +66,11 @@ def device_code(jobs: Sequence[Job], target: str) -> DeviceCode:
     )
 
 
+def _write_resource(address: int, multiprocessors: int) -> None:
+    ctypes.c_uint32.from_address(address).value = 1
+    ctypes.c_uint32.from_address(address + 96).value = multiprocessors
+
+
 Op = Callable[[], None]
 
 
@@ -92,6 +97,9 @@ class ComputingCard(FakeLibrary):
         self.failing_call: tuple[str, int] | None = None
         """Function, and how many of its calls from now on are good until one fails."""
         self._lock = threading.RLock()
+        self.green_left = 1 << 10
+        """Green contexts that can be made."""
+        self.green_streams: list[int] = []
         super().__init__(memory_bytes=memory_bytes, capability=capability)
         self._multiprocessors = multiprocessors
         self._random = random.Random(seed)
@@ -124,6 +132,50 @@ class ComputingCard(FakeLibrary):
             return plain(*arguments)
 
         return function
+
+    def has_green_contexts(self) -> None:
+        """Have the functions of green contexts."""
+        for name in OPTIONAL:
+            setattr(self, name, self._locked(getattr(self, f"_{name}")))
+
+    def _locked(self, body: Callable[..., int | None]) -> Callable[..., int]:
+        def function(*arguments: Any) -> int:
+            with self._lock:
+                return body(*[getattr(a, "_obj", a) for a in arguments]) or OK
+
+        return function
+
+    def _cuDeviceGetDevResource(self, device: int, out: int, kind: int) -> None:
+        _write_resource(out, self._multiprocessors)
+
+    def _cuDevSmResourceSplitByCount(
+        self, out: int, groups: Any, source: int, rest: int, flags: int, least: int
+    ) -> int | None:
+        there = ctypes.c_uint32.from_address(source + 96).value
+        if least > there:
+            return INVALID
+        _write_resource(out, least)
+        _write_resource(rest, there - least)
+        return None
+
+    def _cuDevResourceGenerateDesc(self, out: Any, source: int, count: int) -> None:
+        out.value = source
+
+    def _cuGreenCtxCreate(self, out: Any, description: int, device: int, flags: int) -> int | None:
+        if self.green_left == 0:
+            return INVALID
+        self.green_left -= 1
+        out.value = self._handle()
+        self.blocks[out.value] = Block("green context")
+        return None
+
+    def _cuGreenCtxDestroy(self, green: int) -> None:
+        self._take(green, "green context")
+
+    def _cuGreenCtxStreamCreate(self, out: Any, green: int, flags: int, priority: int) -> None:
+        assert self.blocks[green].kind == "green context"
+        self._cuStreamCreateWithPriority(out, flags, priority)
+        self.green_streams.append(out.value)
 
     def _break_capture(self, stream: int) -> None:
         """End a capture that gives no graph, as the driver does."""

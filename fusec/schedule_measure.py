@@ -77,7 +77,8 @@ def measure_schedule(
         KernelError: a template fails on made-up inputs.
     """
     executor = BlockExecutor(stages.of, threads, run_extern)
-    runs = {key: _Runs(executor, own) for key, own in choices.items()}
+    others = len(choices) > 1
+    runs = {key: _Runs(executor, own, others) for key, own in choices.items()}
     templates = {}
     for key, run in runs.items():
         run.split = _split(run, stage_ns[key], stages, machine, preempt_ns)
@@ -97,9 +98,12 @@ class _Runs:
 
     executor: BlockExecutor
     choices: Sequence[Choice]
+    others: bool
+    """Other templates run in between when served: weights come from memory each time."""
 
     def __post_init__(self) -> None:
         """Choose extents and inputs."""
+        self._memory = np.zeros(_EVICT_BYTES // 8)
         self.template = self.choices[0].template
         self.extents = extents_near(self.template, 64)
         self.inputs = inputs_of_ones(self.template, self.extents)
@@ -107,6 +111,14 @@ class _Runs:
         n = len(self.binding.code.stages)
         self.whole = Split(blocks=(Block(0, n, 0),) if n else ())
         self.split = self.whole
+
+    def evict(self) -> None:
+        """Have nothing of it in the caches."""
+        self._memory.sum()
+
+    def served(self, n: int) -> list[int]:
+        """Give the time of each block of a batch as it is when served."""
+        return self.once(n, self.split, (self.evict,) if self.others else ())
 
     def wanted(self, n: int) -> list[Wanted]:
         """Give a batch of as many members as there are."""
@@ -199,7 +211,7 @@ def _batches(
     n, limit = 1, 0.0
     while n <= _MOST_BATCH:
         run.once(n, run.split)  # plans, and meets cold memory
-        found[n] = [run.once(n, run.split)]
+        found[n] = [run.served(n)]
         took = sum(found[n][0])
         limit = limit or _LONGEST_BATCH * max(took, preempt_ns)
         if 2 * took > limit:
@@ -210,7 +222,7 @@ def _batches(
     for rounds in range(_ROUNDS[1]):
         for instances, times in found.items():
             if rounds < _ROUNDS[0] or sum(map(sum, times)) < share_ns:
-                times.append(run.once(instances, run.split))
+                times.append(run.served(instances))
     rows = {k: [round(low(b)) for b in zip(*times, strict=True)] for k, times in found.items()}
     return rising(rows), _spread([sum(times) for times in found[1]])
 
@@ -249,11 +261,10 @@ def _cut_ns(run: _Runs, read_ns: float) -> int:
     blocks = len(run.split.blocks)
     if blocks < 2:
         return 0
-    memory = np.zeros(_EVICT_BYTES // 8)
     once, each = [], []
     for _ in range(_CUT_ROUNDS):
-        once.append(sum(run.once(1, run.split, (memory.sum,))))
-        each.append(sum(run.once(1, run.split, (memory.sum,) * blocks)))
+        once.append(sum(run.once(1, run.split, (run.evict,))))
+        each.append(sum(run.once(1, run.split, (run.evict,) * blocks)))
     measured = (low(each) - low(once)) / (blocks - 1)
     # Noise of whole runs is divided among few cuts; memory read twice bounds what can be true.
     return round(max(0.0, min(measured, 2 * read_ns + 20_000)))

@@ -84,6 +84,8 @@ class Costs:
         self._known: dict[str, _Known] = {}
         self._kinds: LockedCache[Kind] = LockedCache(limit=256)
         self._new: dict[str, TemplateCost] = {}
+        self._others = False
+        """Whether there are several templates to be measured."""
         self._native: set[str] = set()
         """Names of those that run as native code."""
 
@@ -103,6 +105,7 @@ class Costs:
             for choice in reversed(target.choices):
                 by_template.setdefault(choice.template.key, []).append((target, choice))
                 models[target.name] = named(choice.template.key)
+        self._others = len(by_template) > 1
         known = {} if schedule is None else schedule.templates
         each = seconds / max(1, len(by_template))
         templates = {
@@ -207,7 +210,7 @@ class Costs:
         n = len(binding.code.stages)
         guessed = [round(ns) for ns in binding.cost_ns]
         whole = Split(blocks=(Block(0, n, sum(guessed)),) if n else ())
-        run = Runs(engine, self._team, owners, extents)
+        run = Runs(engine, self._team, owners, extents, others=self._others)
         kind = _kind_of(template, whole, binding, 1.0)
         (solo,) = run.times(kind, 1, seconds / 8)
         split = whole
@@ -247,7 +250,7 @@ class Costs:
                 if work == 1 or work > LONGEST_WORK or work in dict(points):
                     continue
                 whole = Split(blocks=(Block(0, len(own.code.stages), 0),))
-                run = Runs(engine, self._team, owners, extents)
+                run = Runs(engine, self._team, owners, extents, others=self._others)
                 (took,) = run.times(_kind_of(template, whole, own, work), 1, seconds / len(LENGTHS))
             except FusecError:  # made-up inputs need not fit every length
                 continue

@@ -18,6 +18,7 @@ __all__ = ["LAUNCH_NS", "Runs"]
 
 LAUNCH_NS = 100_000
 """What it takes to decide, and to tell a lane and hear from it: part of each block's time."""
+_EVICT_BYTES = 32 << 20
 _LEAST_RUNS, _MOST_RUNS = 3, 20
 
 
@@ -30,6 +31,8 @@ class Runs:
         team: Team,
         owners: Sequence[tuple[Target, Choice]],
         extents: Mapping[str, int],
+        *,
+        others: bool = False,
     ) -> None:
         """Make up inputs.
 
@@ -38,7 +41,9 @@ class Runs:
             team: on which.
             owners: members and their choices of this template; they take turns.
             extents: that it takes.
+            others: templates run in between when served: weights come from memory each time.
         """
+        self._memory = np.zeros(_EVICT_BYTES // 8 if others else 0)
         self._engine, self._team, self._owners = engine, team, owners
         self.extents = self._extents = extents
         self.template = template = owners[0][1].template
@@ -88,8 +93,9 @@ class Runs:
         return [round(ns * scale) for ns in spent.tolist()]
 
     def _once(self, kind: Kind, rows: int) -> list[int]:
-        begin = time.perf_counter_ns()
         items = [self.item(kind, i) for i in range(rows)]
+        self._memory.sum()
+        begin = time.perf_counter_ns()
         segments = self._engine.begin_alone(items)
         took = []
         try:

@@ -2,6 +2,7 @@
 
 from asyncio import Event
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from enum import StrEnum
 from typing import Any
 
@@ -39,6 +40,8 @@ class Version:
         self.labels: Mapping[str, Sequence[str]] = {}
         """Output -> names of its classes."""
         self.statistics = Statistics()
+        self.waiting: dict[int, set[Future[Any]]] = {}
+        """By level of priority, where so many may wait: who does, and who was not seen to run."""
         self.idle = Event()
         self.idle.set()
 

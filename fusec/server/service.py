@@ -81,7 +81,7 @@ class Service:
             check_request(request, model, version)
             asks = read_asks(request.parameters)
             tenant = self._tenant(caller.tenant or asks.tenant) or tenant
-            place = place_of(model, asks, deadline_ms)
+            place = place_of(model, version, asks, deadline_ms)
             asked = self._clock()
             future, answer = await place.answer(
                 partial(

@@ -6,10 +6,11 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+from fusec_testing.serving import DOUBLES
 
 from fusec.runtime.serving.answer import Start
 from fusec.server.errors import Fault, ServerError
-from fusec.server.models import Model
+from fusec.server.models import Model, Version
 from fusec.server.parameters import Asks
 from fusec.server.queueing import Place, place_of
 from fusec.server.settings import QueuePolicy, Settings
@@ -21,6 +22,10 @@ STRICT = QueuePolicy(timeout_us=100)
 def model(**settings: Any) -> Model:
     made = Settings(levels=2, default_level=2, **settings)
     return Model(name="m", config={}, settings=made, versions={}, failed={}, print=None)
+
+
+def version() -> Version:
+    return Version(1, "m", DOUBLES, None)
 
 
 class Submitted:
@@ -138,9 +143,55 @@ def test_what_somebody_else_cancels_is_no_timeout() -> None:
 def test_where_a_request_waits(
     settings: dict[str, Any], asks: Asks, wanted: tuple[int, float | None, bool, float | None]
 ) -> None:
-    assert place_of(model(**settings), asks, None) == Place(*wanted)
+    assert place_of(model(**settings), version(), asks, None) == Place(*wanted)
 
 
 def test_a_connection_that_ends_sooner_is_the_deadline() -> None:
-    assert place_of(model(slo_ms=5.0), Asks(), 2.0).deadline_ms == 2.0
-    assert place_of(model(slo_ms=5.0), Asks(), 9.0).deadline_ms == 5.0
+    assert place_of(model(slo_ms=5.0), version(), Asks(), 2.0).deadline_ms == 2.0
+    assert place_of(model(slo_ms=5.0), version(), Asks(), 9.0).deadline_ms == 5.0
+
+
+def test_a_queue_is_as_long_as_those_that_wait_and_not_those_that_run() -> None:
+    of, own = model(queue=QueuePolicy(size=2), queues=((1, QueuePolicy(size=1)),)), version()
+    asked = Submitted()
+    tasks: list[asyncio.Task[Any]] = []
+
+    def come(level: int) -> None:
+        tasks.append(
+            asyncio.ensure_future(place_of(of, own, Asks(priority=level), None).answer(asked))
+        )
+
+    def full(level: int) -> bool:
+        try:
+            place_of(of, own, Asks(priority=level), None)
+        except ServerError as e:
+            assert e.fault is Fault.UNAVAILABLE and "exceeds maximum queue size" in str(e)
+            return True
+        return False
+
+    async def main() -> None:
+        for _ in range(2):
+            assert not full(2)
+            come(2)
+            await asyncio.sleep(0)
+        assert full(2) and not full(1)
+        come(1)  # levels have queues of their own, and so have versions
+        await asyncio.sleep(0)
+        assert full(1) and full(2)
+        assert place_of(of, version(), Asks(priority=2), None).waiting == set()
+        asked.futures[0].start = Start(1)  # type: ignore[attr-defined]
+        assert not full(2)
+        come(2)
+        await asyncio.sleep(0)
+        assert full(2)
+        tasks[1].cancel()  # a client that leaves does not wait any more
+        await asyncio.sleep(0.001)
+        assert not full(2)
+        for future in asked.futures:
+            if not future.cancelled():
+                future.set_result({})
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert own.waiting == {1: set(), 2: set()}
+
+    asyncio.run(main())
+    assert sum(task.cancelled() for task in tasks) == 1

@@ -20,7 +20,8 @@ from fusec.runtime.native import ThroughNative
 
 interpreter()
 
-from fusec_testing.card import ComputingCard, build  # noqa: E402
+from fusec_testing.card import ComputingCard  # noqa: E402
+from fusec_testing.card_code import build  # noqa: E402
 from fusec_testing.card_runs import head  # noqa: E402
 
 X = np.zeros((1, 24), np.float32)

@@ -25,7 +25,8 @@ from fusec.runtime.extern import run_extern
 
 interpreter()
 
-from fusec_testing.card import ComputingCard, build, device_code  # noqa: E402
+from fusec_testing.card import ComputingCard  # noqa: E402
+from fusec_testing.card_code import build, device_code  # noqa: E402
 from fusec_testing.card_runs import OnCard, head  # noqa: E402
 
 X = np.ones((1, 24), np.float32)

@@ -14,56 +14,23 @@ import ctypes
 import random
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
 import numpy as np
-from fusec_testing.cubins import made_cubin
+from fusec_testing.card_code import JOBS
 from fusec_testing.fake_cuda import INVALID, OK, OUT_OF_MEMORY, Block, FakeLibrary
 from fusec_testing.grouped import patched_once_a_module
 
-from fusec.ir.device import DeviceCode, DeviceKernel, DroppedKernel, code_hash
-from fusec.kernels.cuda.compile import Made
 from fusec.kernels.cuda.cubin import read_cubin
 from fusec.kernels.cuda.job import Job
 from fusec.runtime.cuda.library import NOT_READY, OPTIONAL
 
-__all__ = ["ComputingCard", "build", "device_code"]
+__all__ = ["ComputingCard"]
 
-_PARAMETERS = (8, 8, 8, 8)
 _BROKEN = 719
-_jobs: dict[str, Job] = {}
-"""What was "compiled", by the symbol in its code."""
-
-
-def build(jobs: Sequence[Job]) -> list[Made | DroppedKernel]:
-    """Make code that names a kernel: `ComputingCard` runs it."""
-    made: list[Made | DroppedKernel] = []
-    for job in jobs:
-        symbol = f"{job.function}_{abs(hash(job.to_json())):x}"
-        _jobs[symbol] = job
-        code = made_cubin(symbol, arch=job.arch, parameters=_PARAMETERS, threads=job.warps * 32)
-        kernel = DeviceKernel(
-            name=job.name, constants=job.constants, symbol=symbol, code=code_hash(code),
-            parameters=job.parameters, hidden=0, warps=job.warps, shared_bytes=0, registers=32,
-            stack_bytes=0, spill_bytes=0,
-        )  # fmt: skip
-        made.append(Made(kernel=kernel, code=code))
-    return made
-
-
-def device_code(jobs: Sequence[Job], target: str) -> DeviceCode:
-    """Give a plan's code as `build` makes it."""
-    made = [one for one in build(jobs) if isinstance(one, Made)]
-    return DeviceCode(
-        target=target,
-        compiler="a test",
-        kernels=tuple(one.kernel for one in made),
-        dropped=(),
-        codes={one.kernel.code: one.code for one in made},
-    )
 
 
 def _write_resource(address: int, multiprocessors: int) -> None:
@@ -363,7 +330,7 @@ class ComputingCard(FakeLibrary):
         )
         self._use(stream, values)
         self._work(stream, [function - 1])
-        job = _jobs[self._symbols[function]]
+        job = JOBS[self._symbols[function]]
         self._enqueue(stream, lambda: self._compute(job, shape[0], values))
 
     def _compute(self, job: Job, programs: int, values: list[int]) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 from fusec_testing.accuracy import assert_no_worse
-from fusec_testing.card import ComputingCard, build
+from fusec_testing.card import ComputingCard
+from fusec_testing.card_code import build
 from torch import nn
 
 import fusec

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from fusec_testing.card import ComputingCard, _jobs
+from fusec_testing.card import ComputingCard
+from fusec_testing.card_code import JOBS
 from fusec_testing.cubins import made_cubin
 from fusec_testing.grouped import patched_once_a_module
 
@@ -47,7 +48,7 @@ class PersistentCard(ComputingCard):
 def persistent_kernel(branches: Branches) -> tuple[bytes, DeviceKernel]:
     """Give code that names the super-kernel with some branches: the card runs it."""
     job = branches.job(90)
-    _jobs[NAME] = job
+    JOBS[NAME] = job
     code = made_cubin(NAME, arch=90, parameters=(8,) * 8, threads=128)
     kernel = DeviceKernel(
         name=NAME, constants=job.constants, symbol=NAME, code=code_hash(code),

@@ -77,6 +77,10 @@ class _Book:
         """Give a constant."""
         return str(self.constants[name])
 
+    def moves(self, word: int) -> bool:
+        """Tell whether stages write to where an operand is."""
+        return self._moving(self.words[word])
+
     def rows(self, numbers: _Array) -> _Array:
         """Give the blocks that rows are in."""
         return numbers // self._m
@@ -104,7 +108,7 @@ class _Book:
             writes: or reads.
         """
         address = self.words[word]
-        if self._moving(address):
+        if self.moves(word):
             size = itemsize_bytes(dtype)
             row, column, layer = (np.asarray(part, np.int64) for part in tile)
             self.accesses.append(
@@ -152,7 +156,8 @@ def _gemm(book: _Book) -> None:
     rows, columns = _upto(m, 0, 2), _upto(n, 1, 2)
     tile = (book.rows(rows), book.columns(columns), ALL)
     book.add(0, book.text("A_DTYPE"), rows * step + _upto(k, 1, 2), (tile[0], ALL, ALL))
-    book.add(1, book.text("B_DTYPE"), _upto(-(-n // nr) * nr * k), (ALL, ALL, ALL))
+    if book.moves(1):
+        book.add(1, book.text("B_DTYPE"), _upto(-(-n // nr) * nr * k), (ALL, ALL, ALL))
     if book.text("BIAS"):
         book.add(2, book.text("BIAS"), columns, (ALL, tile[1], ALL))
     book.finish(8, "POINT", (rows, columns), tile)

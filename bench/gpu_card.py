@@ -100,9 +100,9 @@ class Fusec:
         self.plan = fusec.compile(dict(models), examples=dict(inputs), executor="cuda")
         fake: dict[str, Any] = {}
         if card.dry:
-            made_up = import_module("fusec_testing.card")
-            library = made_up.ComputingCard(seed=1)
-            fake = {"driver": lambda: Driver(library), "build": made_up.build}
+            library = import_module("fusec_testing.card").ComputingCard(seed=1)
+            build = import_module("fusec_testing.card_code").build
+            fake = {"driver": lambda: Driver(library), "build": build}
         self.executor = CudaExecutor(
             self.plan.inside()[1].of,
             run_extern,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -168,3 +171,39 @@ def test_the_kernel_has_a_tile_for_every_grouped_kernel(plan: fusec.Plan) -> Non
     from fusec.kernels.persistent.triton import _Branches
 
     assert _Branches.tiles.keys() == {kernel.function for kernel in KERNELS.values()}
+
+
+ASSEMBLY = """
+import json, sys, triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from fusec.kernels.persistent.triton import persistent
+job = json.loads(sys.stdin.read())
+given = {"signature": dict(job["signature"]), "constexprs": dict(job["constants"])}
+source = ASTSource(fn=persistent, **given)
+options = {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": False}
+print(triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"])
+"""
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="no Triton to compile with")
+def test_words_that_others_change_are_loaded_and_signals_release(plan: fusec.Plan) -> None:
+    norm = next(stage for stage in spelled(plan) if stage.kernel == "norm")
+    job = Branches.of(filter(None, [branch_of(norm, 90)])).job(90)
+    kept_settings = {k: v for k, v in os.environ.items() if not k.startswith("TRITON_INTERPRET")}
+    # In a process of its own: in this one Triton may be its interpreter.
+    ptx = subprocess.run(
+        [sys.executable, "-c", ASSEMBLY],
+        input=job.to_json(),
+        env=kept_settings,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    # The host writes the flag: an addition of nothing could undo that.
+    assert "ld.global.sys.relaxed" in ptx
+    assert ".sys." not in ptx.replace("ld.global.sys.relaxed", "")
+    assert "ld.global.gpu.acquire.b64" in ptx
+    assert ptx.count("red.global.gpu.release.add.u64") == 1
+    before = ptx[: ptx.index("red.global.gpu.release")]
+    assert before.rindex("bar.sync") > before.rindex("st.global"), "not all threads are waited for"

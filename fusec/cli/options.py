@@ -76,7 +76,8 @@ ExamplesOption = Annotated[
 ExecutorOption = Annotated[
     Executor | None,
     typer.Option(
-        help="cpu (default): native code; isolated, merged: PyTorch, row by row or group by group."
+        help="cpu (default): native code; cuda: an NVIDIA card; isolated, merged: PyTorch, row by "
+        "row or group by group."
     ),
 ]
 ThreadsOption = Annotated[

@@ -113,7 +113,7 @@ def serve_models(
     import asyncio
 
     from fusec.server.limits import Limits
-    from fusec.server.running import Options, serve
+    from fusec.server.running import Options, new_loop, serve
     from fusec.server.store import PlanStore
 
     ignored = {
@@ -170,7 +170,8 @@ def serve_models(
         limits=Limits(body_bytes=max_bytes),
         tenant_header=tenant_header,
     )
-    asyncio.run(serve(options, PlanStore(loaded, start), say))
+    with asyncio.Runner(loop_factory=new_loop()) as runner:
+        runner.run(serve(options, PlanStore(loaded, start), say))
 
 
 def _true(text: str, option: str) -> bool:

@@ -259,7 +259,7 @@ def test_deadlines_and_cancelled_calls_over_grpc(server: Live, store: FakeStore)
         with pytest.raises(InferenceServerException) as caught:
             client.infer("plain", inputs(library), client_timeout=0.3)
         assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
-        assert 0 < store.calls[-1]["deadline_ms"] <= 300
+        assert 0 < store.calls[-1]["deadline_ms"] <= 310  # gRPC rounds
         until(lambda: store.waiting[0].cancelled())
         call = client.async_infer("plain", inputs(library), lambda result, error: None)
         until(lambda: len(store.waiting) == 2)

@@ -129,6 +129,7 @@ class Loader:
         self._table.models[name] = Model(
             name=name, config={}, settings=Settings(), versions={1: version}, failed={}, print=None
         )
+        self._tidying.soon()
 
     async def _folder(
         self, name: str, config: str | None, files: Mapping[str, str | bytes] | None, place: Path

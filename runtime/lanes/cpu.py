@@ -100,6 +100,7 @@ class CpuLane:
         work = self._work.get()
         while work is not None:
             end, answered = self._run(work)
+            work = None  # else the last model would stay as long as nobody asks another
             work = self._following(self._home.ended(end, answered=answered))
 
     def _following(self, heard: bool) -> Work | None:

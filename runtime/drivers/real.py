@@ -261,7 +261,7 @@ class RealDriver:
             pack=pack,
             blocks=end.blocks,
             overhead_ns=busy.overhead_ns,
-            preempted=end.blocks < busy.work.blocks,
+            preempted=end.blocks < busy.work.blocks and not end.over,
         )
         requests = [entry.request for part in busy.entries for entry in part]
         calls = sum(task.size for tasks, _ in busy.work.parts for task in tasks)

@@ -229,3 +229,12 @@ def test_work_done_before_a_retreat_counts_and_who_did_it_goes_on_together() -> 
     calls = iter((both, first))
     with pytest.raises(VerifyError, match="must go on with them"):
         _retreated(policy_of(lambda view: next(calls)(view)))
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_what_fails_before_its_last_block_was_not_preempted(failed: bool) -> None:
+    world = World("fifo", costs({"long": [50.0] * 4}))
+    world.turn(Arrival(ask(1, "long"), Job()))
+    world.lanes[0].work = None
+    world.turn(Ended(lane=0, blocks=1, took_ns=(MS,), half_done=False, over=failed))
+    assert [span.preempted for span in world.notes.spans] == [not failed]

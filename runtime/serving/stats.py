@@ -102,13 +102,15 @@ class Counts:
             self.outcomes[str(result)] += n
         if reason:
             self.reasons[reason] += results[outcome.result]
-        if outcome.met:
-            self.met += results[Result.DONE]
-        if outcome.request.deadline_ns is not None:
-            self.promised += sum(results.values()) - results[Result.CANCELLED]
-            self.kept += results[Result.DONE] if outcome.met else 0
+        done = results.get(Result.DONE, 0) if outcome.met else 0
+        self.met += done
+        deadline = outcome.request.deadline_ns
+        if deadline is not None:
+            calls = sum(results.values())
+            self.promised += calls - results.get(Result.CANCELLED, 0)
+            self.kept += done
             if outcome.start_ns is not None:
-                self.slack.add(outcome.request.deadline_ns - outcome.start_ns, results.total())
+                self.slack.add(deadline - outcome.start_ns, calls)
 
     def ran(self, span: Span, requests: Sequence[Request], calls: int, room: int) -> None:
         """Count a launch that left its lane.

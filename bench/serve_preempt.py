@@ -24,6 +24,7 @@ import minilm
 import numpy as np
 import torch
 from figures import Figure, figure, keep, parser
+from servers import settled
 from torch import nn
 
 import fusec
@@ -66,6 +67,7 @@ class Case:
         row_ms = (time.perf_counter() - begin) / 3 / 4 * 1e3
         self.given = self.batch(8 if smoke else max(8, round(BATCH_MS / row_ms)))
         self.runtime = fusec.Runtime(plan)
+        settled()
         self.recording = self.runtime.record()
 
     def batch(self, rows: int) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ import torch
 from child import resident_bytes
 from cpu_encoder import AXES
 from figures import Figure, figure, keep, parser
-from servers import Fusec
+from servers import Fusec, settled
 from traffic import LENGTHS, SENTENCE, WAKE, Mix, Tally, Window, arrivals
 
 import fusec
@@ -139,6 +139,7 @@ def main() -> None:
     count = 2 if options.smoke or options.quick else options.minutes
     plan, mix = make(options.threads, options.smoke)
     server = Fusec(plan)
+    settled()
     probe = 0.3 if options.smoke else PROBE_S
     rate = LOAD * statistics.median(most(server, mix, probe) for _ in range(3))
     calls = arrivals(mix, rate, seconds, seed=1)

@@ -22,7 +22,7 @@ import numpy as np
 import sessions
 import torch
 from cpu_encoder import AXES
-from servers import ORDERS, Fusec, Sessions
+from servers import ORDERS, Fusec, Sessions, settled
 from traffic import IMAGE, SENTENCE, WAKE, Mix, Server, Tally, Window, arrivals
 from where import RESULTS, environment, machine_class
 
@@ -120,6 +120,7 @@ def main() -> None:
     rates = [5.0] if options.smoke else [float(r) for r in options.rates.split(",")]
     seconds = 0.5 if options.smoke else options.seconds
     made, mix = servers(options.smoke, options.threads, options.policies.split(","))
+    settled()
     best = {server.name: 0.0 for server in made}
     lost: set[str] = set()
     rows = []

@@ -22,7 +22,7 @@ from pathlib import Path
 import serve_traffic
 import torch
 from figures import Figure, figure, keep, parser
-from servers import Fusec
+from servers import Fusec, settled
 from traffic import IMAGE, SENTENCE, WAKE, Mix, Tally, Window, arrivals
 
 import fusec
@@ -76,6 +76,7 @@ def serve(plan: fusec.Plan, mix: Mix, rate: float, seconds: float) -> Real:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "decisions.jsonl"
         server = Fusec(plan, policy=POLICY, log=path)
+        settled()
         watch = server.runtime._watch
         plain = watch.ended
 

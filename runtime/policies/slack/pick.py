@@ -42,15 +42,16 @@ def chosen(view: View, state: State) -> tuple[Group | None, State]:
 def may_go_before(view: View, state: State, group: Group, head: Group) -> bool:
     """Say whether what has no deadline may run a block before who has the next deadline.
 
-    It may if all that is promised can still be done half way to that deadline; or if it has waited
-    so long that this would starve it.
+    It may if all that is promised can still be done in a quarter of the time to that deadline; or
+    if it has waited so long that this would starve it.
     """
     came = group.key[2]
     if view.now_ns - came > _STARVED * (group.due_ns - came):
         return True
     cost = view.profile[group.template]
     takes = cost.span_ns(group.block, group.block + 1, group.rows) - group.done_ns
-    return view.now_ns + max(1, takes) + total_work(state.promised) <= head.due_ns
+    soon = (head.due_ns + head.key[2]) // 2
+    return view.now_ns + max(1, takes) + total_work(state.promised) <= soon
 
 
 def _goes_before(view: View, state: State, group: Group, head: Group) -> bool:

@@ -2,8 +2,8 @@
 
     admit    a request with a deadline is refused if its answer is predicted to be late
     choose   the next deadline, anew at the end of each block; work without deadlines, by rank,
-             while all promises can be kept half way to theirs; work that has begun stays if being
-             stopped costs it more than the other gains, or its promise
+             while all promises can be kept with plenty of time left; work that has begun stays
+             if being stopped costs it more than the other gains, or its promise
     join     requests of the same template run together, those that come later catch up
     wait     for company, only if nothing else waits, and only as long as slack allows
     preempt  by retreat, if a tighter due time would be lost, and only if what runs meets its own

@@ -169,14 +169,14 @@ def test_slack_waits_for_company_only_if_it_is_expected_and_there_is_time() -> N
     assert _waits(driven(5, 50)) == 0  # the next would come too late to save anything
 
 
-def test_slack_does_promised_work_first_while_half_its_time_is_at_stake() -> None:
+def test_slack_does_promised_work_first_while_its_time_is_at_stake() -> None:
     profile = costs({"image": [8], "job": [15, 15], "word": [5]})
     images = [ask(2, "image"), ask(0, "image", 1.0)]
     tight = [*images, ask(1, "job", 2.0, deadline=80.0)]
     assert ended(drive("slack", profile, tight)) == {2: 8, 1: 38, 0: 46}
-    roomy = [*images, ask(1, "job", 2.0, deadline=120.0)]  # at 46 half of it is left
+    roomy = [*images, ask(1, "job", 2.0, deadline=200.0)]  # three quarters are left at 46
     assert ended(drive("slack", profile, roomy)) == {2: 8, 0: 16, 1: 46}
-    short = [*images, ask(1, "word", 2.0, deadline=120.0)]  # would go first without a deadline
+    short = [*images, ask(1, "word", 2.0, deadline=200.0)]  # would go first without a deadline
     assert ended(drive("slack", profile, short)) == {2: 8, 1: 13, 0: 21}
 
 

@@ -90,7 +90,7 @@ def test_longer_requests_count_as_several(plan: fusec.Plan, tmp_path: Path) -> N
 
     arrived = [r for d in read_log(log).decisions for r in d.change.arrived]
     assert arrived[0].rows == 16  # of which each is a sixteenth of an instance
-    assert 4 * 16 <= arrived[1].rows
+    assert arrived[1].rows >= 4 * 16
     assert 2 <= arrived[2].rows < 16
 
 

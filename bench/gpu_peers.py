@@ -5,7 +5,9 @@ All of them copy inputs from pinned memory, run, copy answers back and wait, as 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,16 +54,7 @@ def eager(
 ) -> Callable[[], Answers]:
     """Run one model after the other."""
     places, there = _Places(card, inputs), _moved(card, models)
-
-    @torch.no_grad()
-    def run() -> Answers:
-        for name, model in there.items():
-            places.enter(name)
-            places.leave(name, model(*places.card[name]))
-        card.synchronize()
-        return places.answers()
-
-    return run
+    return _in_turn(card, places, {n: partial(m, *places.card[n]) for n, m in there.items()})
 
 
 def graphs(
@@ -69,17 +62,8 @@ def graphs(
 ) -> Callable[[], Answers]:
     """Replay a graph of each model, one after the other."""
     places, there = _Places(card, inputs), _moved(card, models)
-    replays = {n: _captured(card, m, places.card[n]) for n, m in there.items()}
-
-    def run() -> Answers:
-        for name, (replay, out) in replays.items():
-            places.enter(name)
-            replay()
-            places.leave(name, out())
-        card.finish()
-        return places.answers()
-
-    return run
+    calls = {n: _captured(card, m, places.card[n]) for n, m in there.items()}
+    return _in_turn(card, places, calls)
 
 
 def graphs_on_streams(
@@ -89,15 +73,14 @@ def graphs_on_streams(
     if card.dry:
         return graphs(card, models, inputs)
     places, there = _Places(card, inputs), _moved(card, models)
-    replays = {n: _captured(card, m, places.card[n]) for n, m in there.items()}
+    calls = {n: _captured(card, m, places.card[n]) for n, m in there.items()}
     streams = [_stream() for _ in range(STREAMS)]
 
     def run() -> Answers:
-        for i, (name, (replay, out)) in enumerate(replays.items()):
+        for i, (name, call) in enumerate(calls.items()):
             with torch.cuda.stream(streams[i % STREAMS]):
                 places.enter(name)
-                replay()
-                places.leave(name, out())
+                places.leave(name, call())
         card.synchronize()
         return places.answers()
 
@@ -126,15 +109,14 @@ def compiled_vmap(
     answer: dict[str, torch.Tensor] = {}
     with torch.no_grad():
         call = _captured(card, lambda *x: function(weights, buffers, *x), onto)
-    replay, out = call
 
     def run() -> Answers:
         for a, b in zip(onto, host, strict=True):
             a.copy_(b, non_blocking=True)
-        replay()
+        out = call()
         if "out" not in answer:
-            answer["out"] = _pinned(card, torch.empty(out().shape, dtype=out().dtype))
-        answer["out"].copy_(out(), non_blocking=True)
+            answer["out"] = _pinned(card, torch.empty(out.shape, dtype=out.dtype))
+        answer["out"].copy_(out, non_blocking=True)
         card.synchronize()
         return dict(zip(models, answer["out"].numpy(), strict=True))
 
@@ -149,18 +131,26 @@ PEERS: Mapping[str, Peer] = {
 }
 
 
+def _in_turn(
+    card: Card, places: _Places, calls: Mapping[str, Callable[[], torch.Tensor]]
+) -> Callable[[], Answers]:
+    @torch.no_grad()
+    def run() -> Answers:
+        for name, call in calls.items():
+            places.enter(name)
+            places.leave(name, call())
+        card.finish()
+        return places.answers()
+
+    return run
+
+
 def _captured(
     card: Card, call: Callable[..., torch.Tensor], inputs: list[torch.Tensor]
-) -> tuple[Callable[[], Any], Callable[[], torch.Tensor]]:
-    """Record a call; give what runs it again, and what gives its answer."""
+) -> Callable[[], torch.Tensor]:
+    """Record a call; give what runs it again."""
     if card.dry:
-        kept: dict[str, torch.Tensor] = {}
-
-        @torch.no_grad()
-        def again() -> None:
-            kept["out"] = call(*inputs)
-
-        return again, lambda: kept["out"]
+        return torch.no_grad()(partial(call, *inputs))
     side = _stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.no_grad(), torch.cuda.stream(side):
@@ -170,7 +160,12 @@ def _captured(
     graph = torch.cuda.CUDAGraph()
     with torch.no_grad(), torch.cuda.graph(graph):
         out = call(*inputs)
-    return graph.replay, lambda: out
+
+    def again() -> torch.Tensor:
+        graph.replay()
+        return out
+
+    return again
 
 
 def _stream() -> Any:
@@ -178,8 +173,6 @@ def _stream() -> Any:
 
 
 def _moved(card: Card, models: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
-    import copy
-
     return {n: copy.deepcopy(m).to(card.device) for n, m in models.items()}
 
 

@@ -1,6 +1,6 @@
-"""Made-up requests for measuring: extents that a template takes, and inputs of these extents."""
+"""What measuring needs: extents that a template takes, inputs of these extents, empty caches."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -8,7 +8,9 @@ from fusec.ir.dtypes import numpy_dtype
 from fusec.ir.symbols import evaluate, holds
 from fusec.ir.template import Template, TensorSpec
 
-__all__ = ["extents_near", "inputs_of_ones"]
+__all__ = ["evictor", "extents_near", "inputs_of_ones"]
+
+_EVICT_BYTES = 32 << 20
 
 
 def extents_near(template: Template, size: int) -> dict[str, int]:
@@ -31,3 +33,12 @@ def inputs_of_ones(template: Template, extents: Mapping[str, int]) -> tuple[np.n
         shape = [evaluate(d, extents) for d in spec.shape]
         arrays.append(np.ones(shape, dtype=numpy_dtype(spec.dtype)))
     return tuple(arrays)
+
+
+def evictor() -> Callable[[], object]:
+    """Make what reads so much memory that the caches of processors hold nothing else.
+
+    Cost: 32 MB while it is there, and some milliseconds a call.
+    """
+    # Not zeros: the system has one page for all that was never written.
+    return np.ones(_EVICT_BYTES // 8).sum

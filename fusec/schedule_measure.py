@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
-import numpy as np
-
 from fusec.ir.errors import FusecError
 from fusec.ir.split import Block, Split
 from fusec.lowering import Stages
@@ -27,7 +25,7 @@ from fusec.passes.split import (
     parted,
     split_for_latency,
 )
-from fusec.probe import extents_near, inputs_of_ones
+from fusec.probe import evictor, extents_near, inputs_of_ones
 from fusec.runtime.extern import run_extern
 from fusec.runtime.request import Choice
 from fusec.runtime.roofline import Machine
@@ -44,7 +42,6 @@ _LONGEST_BATCH = 8
 _ROUNDS: Final = (3, 40)
 """At least, whatever it takes, and at most."""
 _CUT_ROUNDS = 5
-_EVICT_BYTES = 32 << 20
 _PAIRS = 3
 _PAIR_ROUNDS: Final = (6, 100)
 _PAIR_SECONDS = 0.2
@@ -77,8 +74,8 @@ def measure_schedule(
         KernelError: a template fails on made-up inputs.
     """
     executor = BlockExecutor(stages.of, threads, run_extern)
-    others = len(choices) > 1
-    runs = {key: _Runs(executor, own, others) for key, own in choices.items()}
+    evict, others = evictor(), len(choices) > 1
+    runs = {key: _Runs(executor, own, evict, others) for key, own in choices.items()}
     templates = {}
     for key, run in runs.items():
         run.split = _split(run, stage_ns[key], stages, machine, preempt_ns)
@@ -98,12 +95,13 @@ class _Runs:
 
     executor: BlockExecutor
     choices: Sequence[Choice]
+    evict: Callable[[], object]
+    """Leaves nothing of it in the caches."""
     others: bool
     """Other templates run in between when served: weights come from memory each time."""
 
     def __post_init__(self) -> None:
         """Choose extents and inputs."""
-        self._memory = np.zeros(_EVICT_BYTES // 8)
         self.template = self.choices[0].template
         self.extents = extents_near(self.template, 64)
         self.inputs = inputs_of_ones(self.template, self.extents)
@@ -111,10 +109,6 @@ class _Runs:
         n = len(self.binding.code.stages)
         self.whole = Split(blocks=(Block(0, n, 0),) if n else ())
         self.split = self.whole
-
-    def evict(self) -> None:
-        """Have nothing of it in the caches."""
-        self._memory.sum()
 
     def served(self, n: int) -> list[int]:
         """Give the time of each block of a batch as it is when served."""

@@ -7,7 +7,7 @@ the team that will run them; where that is not possible, worked out roughly. Req
 extents count as so many instances of those that were measured.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fusec.ir.dtypes import NO_NUMPY
@@ -23,7 +23,7 @@ from fusec.passes.split import (
     parted,
     split_for_latency,
 )
-from fusec.probe import extents_near
+from fusec.probe import evictor, extents_near
 from fusec.profiling import extents_of
 from fusec.runtime.cache import LockedCache
 from fusec.runtime.request import Choice, Request, Target
@@ -84,8 +84,8 @@ class Costs:
         self._known: dict[str, _Known] = {}
         self._kinds: LockedCache[Kind] = LockedCache(limit=256)
         self._new: dict[str, TemplateCost] = {}
-        self._others = False
-        """Whether there are several templates to be measured."""
+        self._before: Callable[[], object] = _nothing
+        """What is done before each measured run."""
         self._native: set[str] = set()
         """Names of those that run as native code."""
 
@@ -105,14 +105,17 @@ class Costs:
             for choice in reversed(target.choices):
                 by_template.setdefault(choice.template.key, []).append((target, choice))
                 models[target.name] = named(choice.template.key)
-        self._others = len(by_template) > 1
         known = {} if schedule is None else schedule.templates
+        if len(by_template) > 1 and by_template.keys() - known.keys():
+            # When served, others run in between: weights come from memory each time.
+            self._before = evictor()
         each = seconds / max(1, len(by_template))
         templates = {
             named(key): self._stored(owners[0][1].template, known.get(key))
             or self._measured(owners, each)
             for key, owners in by_template.items()
         }
+        self._before = _nothing
         if schedule is not None and known.keys() & by_template.keys():
             percent = schedule.together_percent
         else:
@@ -210,7 +213,7 @@ class Costs:
         n = len(binding.code.stages)
         guessed = [round(ns) for ns in binding.cost_ns]
         whole = Split(blocks=(Block(0, n, sum(guessed)),) if n else ())
-        run = Runs(engine, self._team, owners, extents, others=self._others)
+        run = Runs(engine, self._team, owners, extents, before=self._before)
         kind = _kind_of(template, whole, binding, 1.0)
         (solo,) = run.times(kind, 1, seconds / 8)
         split = whole
@@ -250,7 +253,7 @@ class Costs:
                 if work == 1 or work > LONGEST_WORK or work in dict(points):
                     continue
                 whole = Split(blocks=(Block(0, len(own.code.stages), 0),))
-                run = Runs(engine, self._team, owners, extents, others=self._others)
+                run = Runs(engine, self._team, owners, extents, before=self._before)
                 (took,) = run.times(_kind_of(template, whole, own, work), 1, seconds / len(LENGTHS))
             except FusecError:  # made-up inputs need not fit every length
                 continue
@@ -345,6 +348,10 @@ def _kind_of(
         units=units,
         plain=plain,
     )
+
+
+def _nothing() -> None:
+    """Leave caches as they are."""
 
 
 def _whole_cost(ns: int) -> TemplateCost:

@@ -1,7 +1,7 @@
 """Timed runs of templates, block by block, on made-up inputs."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -18,7 +18,6 @@ __all__ = ["LAUNCH_NS", "Runs"]
 
 LAUNCH_NS = 100_000
 """What it takes to decide, and to tell a lane and hear from it: part of each block's time."""
-_EVICT_BYTES = 32 << 20
 _LEAST_RUNS, _MOST_RUNS = 3, 20
 
 
@@ -32,7 +31,7 @@ class Runs:
         owners: Sequence[tuple[Target, Choice]],
         extents: Mapping[str, int],
         *,
-        others: bool = False,
+        before: Callable[[], object] = lambda: None,
     ) -> None:
         """Make up inputs.
 
@@ -41,9 +40,9 @@ class Runs:
             team: on which.
             owners: members and their choices of this template; they take turns.
             extents: that it takes.
-            others: templates run in between when served: weights come from memory each time.
+            before: is called, untimed, before each run.
         """
-        self._memory = np.zeros(_EVICT_BYTES // 8 if others else 0)
+        self._before = before
         self._engine, self._team, self._owners = engine, team, owners
         self.extents = self._extents = extents
         self.template = template = owners[0][1].template
@@ -94,7 +93,7 @@ class Runs:
 
     def _once(self, kind: Kind, rows: int) -> list[int]:
         items = [self.item(kind, i) for i in range(rows)]
-        self._memory.sum()
+        self._before()
         begin = time.perf_counter_ns()
         segments = self._engine.begin_alone(items)
         took = []

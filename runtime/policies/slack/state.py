@@ -34,6 +34,7 @@ __all__ = [
     "newcomer",
     "rest_of_running",
     "update",
+    "waiting",
 ]
 
 
@@ -67,11 +68,6 @@ def waiting(state: State) -> int:
     return size(state.order) + size(state.promised)
 
 
-def work_ns(state: State) -> int:
-    """Add up the work that waits."""
-    return total_work(state.order) + total_work(state.promised)
-
-
 def rest_of_running(view: View, state: State) -> Iterator[tuple[Group, int]]:
     """Give what runs, and the time that each still needs after the block that it is in."""
     for lane in view.lanes:
@@ -91,7 +87,8 @@ def newcomer(state: State, view: View, request: Request) -> Group:
     running = (sum(ends) + rest) // max(1, len(view.lanes))
     stated = view.profile.stated
     solo, longest = stated[request.template].solo_ns, stated.longest_ns
-    patience = 2 * (work_ns(state) + running) * min(solo, longest) // longest
+    waits = total_work(state.order) + total_work(state.promised)
+    patience = 2 * (waits + running) * min(solo, longest) // longest
     return fresh_group(request, view.profile, patience)
 
 
